@@ -1,0 +1,67 @@
+# Needs Python 3.11+ and a network; sets up everything else inside .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export UV_LINK_MODE ?= copy
+
+.DEFAULT_GOAL := help
+.PHONY: help install install-dev browser demo up test lint types unit bench clean lock
+
+help:  ## Show these targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+install: $(VENV)/.installed  ## Install what running needs into .venv
+
+install-dev: $(VENV)/.installed-dev  ## Install also what developing and testing need
+
+demo: install  ## Run the whole platform on a simulated city; no keys needed
+	@$(BIN)/lambda-pipeline demo
+
+up: install  ## Run the whole platform on the live APIs, with keys from .env
+	@$(BIN)/lambda-pipeline up
+
+test: install-dev browser lint types  ## Lint, types, and all tests
+	$(BIN)/python -m pytest
+
+unit: install-dev  ## Only the tests that need no server and no browser
+	$(BIN)/python -m pytest -m "not integration and not browser and not faults"
+
+lint: install-dev  ## Check style, formatting and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+types: install-dev  ## Check types
+	$(BIN)/mypy
+
+bench: install-dev  ## Measure: ratios against something run beside it
+	$(BIN)/python -m benchmarks
+
+browser: install-dev  ## Install Chromium for the browser tests (on Debian, as root), or say what is missing
+	@$(BIN)/python -m lambda_pipeline_tests.browser.chromium
+
+clean:  ## Remove the data folder (.lambda), the virtual environment and caches
+	rm -rf .lambda $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+
+lock: $(VENV)/bin/uv  ## Resolve the dependencies anew into requirements/
+	for name in base local dev; do \
+	  case $$name in base) more="" ;; local) more="--extra local" ;; dev) more="--extra local --group dev" ;; esac; \
+	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --upgrade \
+	    --custom-compile-command "make lock" pyproject.toml $$more --output-file requirements/$$name.txt || exit 1; \
+	done
+
+$(VENV)/bin/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+
+$(VENV)/.installed: requirements/local.txt pyproject.toml | $(VENV)/bin/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/local.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/build.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,92 @@
+"""The two things that are measured, with the columns that hold them: charts take a `Measure`, not a name."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from dashboard import theme
+from dashboard.texts import Texts
+from lambda_pipeline.domain.air_quality import AQI_BANDS, aqi_category, aqi_colour
+from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, traffic_level_name
+
+
+@dataclass(frozen=True, slots=True)
+class Band:
+    """One step of a measure's scale: a name that is written, and its colour."""
+
+    key: str
+    label: str
+    colour: str
+
+    @property
+    def wrapped(self) -> str:
+        """The label in Plotly's markup, EPA's long name over two lines, for where a phone is narrow."""
+        return self.label.replace("Unhealthy for ", "Unhealthy<br>for ")
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """Traffic or AQI: how its columns are called in serving's frames, how it is coloured, named and written."""
+
+    key: str  # of its texts; also the middle of "avg_{key}", "{key}_count" in HOURLY and STATISTICS
+    current: str  # column of HEATMAP and RAW
+    hourly: str  # column of PEAK_HOURS
+    decimals: int
+    colour: str
+    scale: tuple[tuple[float, str], ...]
+    bands: Callable[[Texts], list[Band]]
+    band_of: Callable[[float | None, Texts], Band]
+
+    @property
+    def mean(self) -> str:
+        """Column of the average in HOURLY and STATISTICS."""
+        return f"avg_{self.key}"
+
+    @property
+    def count(self) -> str:
+        """Column that says how many observations an average rests on."""
+        return f"{self.key}_count"
+
+
+def _traffic_bands(t: Texts) -> list[Band]:
+    return [
+        Band(
+            level.name, f"{level.level} {level.name} ({t(f'level.{level.level}')})", theme.TRAFFIC_COLOURS[level.level]
+        )
+        for level in TRAFFIC_LEVELS
+    ]
+
+
+def _traffic_band(value: float | None, t: Texts) -> Band:
+    name = traffic_level_name(value)
+    for band in _traffic_bands(t):
+        if band.key == name:
+            return band
+    return Band(name, t("category.Unknown"), theme.UNKNOWN_COLOUR)
+
+
+def _aqi_bands(t: Texts) -> list[Band]:
+    bands, lower = [], 0
+    for band in AQI_BANDS:
+        span = f"{lower}+" if band.upper == float("inf") else f"{lower}–{band.upper:.0f}"
+        bands.append(Band(band.category, f"{span} {t(f'category.{band.category}')}", band.colour))
+        lower = int(band.upper) + 1 if band.upper != float("inf") else lower
+    return bands
+
+
+def _aqi_band(value: float | None, t: Texts) -> Band:
+    category = aqi_category(value)
+    return Band(category, t(f"category.{category}"), aqi_colour(category))
+
+
+TRAFFIC: Final = Measure(
+    "traffic",
+    "traffic_level",
+    "avg_traffic_level",
+    2,
+    theme.TRAFFIC,
+    theme.TRAFFIC_SCALE,
+    _traffic_bands,
+    _traffic_band,
+)
+AQI: Final = Measure("aqi", "aqi_value", "avg_aqi_value", 0, theme.AQI, theme.AQI_SCALE, _aqi_bands, _aqi_band)

@@ -1,0 +1,235 @@
+"""`raw_data`: everything that the log ever held, up to a frontier per log partition.
+
+Whatever has a position below the frontier is in `raw_data`, always: rows and frontiers move in one transaction, and
+runs and imports exclude each other.
+"""
+
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
+from lambda_pipeline.domain.observation import Observation, Validator
+from lambda_pipeline.errors import LogGapError
+from lambda_pipeline.storage import locks
+from lambda_pipeline.storage.dead_letters import insert_dead_letters
+from lambda_pipeline.storage.deployment import load_deployment
+from lambda_pipeline.storage.engine import retrying, transaction
+from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
+from lambda_pipeline.storage.log_partitions import LogPartition, import_partition, register_partitions
+from lambda_pipeline.storage.sql import sql
+from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline.stream.reader import LogBounds, LogReader
+from lambda_pipeline.stream.topic import find_topic
+
+logger = logging.getLogger(__name__)
+CHUNK_RECORDS = 50_000  # of one transaction: bounds memory, and what a crash makes a run do again
+
+
+@dataclass
+class RawRun:
+    """What one advance of the frontiers did. `positions` maps "topic[partition]" to (from, to) offsets."""
+
+    records: int = 0
+    stored: int = 0
+    dead_letters: int = 0
+    positions: dict[str, tuple[int, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Judged records of one or more partitions; `moves` maps log partition to (frontier before, frontier after)."""
+
+    observations: tuple[Incoming, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    moves: dict[int, tuple[int, int]]
+
+
+def advance_raw_data(
+    engine: sa.Engine, connection: KafkaConnection, topic_name: str, *, accept_loss: bool = False
+) -> RawRun:
+    """Store every record of the log from the frontiers to its present end, whatever hour it belongs to.
+
+    In transactions of at most `CHUNK_RECORDS` records, each of which moves rows and frontiers together, so that
+    memory stays flat and a killed run leaves nothing half done. Where retention took records that were not stored
+    yet, they come out of `realtime_data`; what is not there either raises LogGapError, or is noted in `log_gaps`
+    with `accept_loss`. Raises BrokerUnavailableError, DatabaseUnavailableError.
+    """
+    run = RawRun()
+    topic = find_topic(connection, topic_name)
+    if topic is None:
+        logger.info("topic %s does not exist yet: nothing to store", topic_name)
+        return run
+    with transaction(engine) as database:
+        validator = load_deployment(database).validator()
+        partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
+    with LogReader(connection, topic.name) as reader:
+        bounds = reader.bounds(topic.partitions)
+        for number, partition in partitions.items():
+            _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
+        frontiers = load_frontiers(engine)
+        ranges = {number: (frontiers.get(p.id, 0), bounds[number].end) for number, p in partitions.items()}
+        ranges = {number: (max(start, bounds[number].beginning), end) for number, (start, end) in ranges.items()}
+        for batch in reader.read(ranges, CHUNK_RECORDS):
+            chunk = _judge_chunk(batch, partitions, validator, ranges)
+            run.stored += retrying(lambda chunk=chunk: store_chunk(engine, chunk))  # type: ignore[misc]
+            run.records += sum(len(records) for records in batch.values())
+            run.dead_letters += len(chunk.dead_letters)
+            for number in batch:
+                partition = partitions[number]
+                start, end = chunk.moves[partition.id]
+                name = f"{partition.topic}[{number}]"
+                run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
+                ranges[number] = (end, ranges[number][1])
+    return run
+
+
+def store_chunk(engine: sa.Engine, chunk: Chunk) -> int:
+    """Store a chunk and move its frontiers, in one transaction; returns how many rows are new.
+
+    1. Take the raw lock: no other run and no import stores meanwhile.
+    2. Give the chunk up if a frontier is not where it was when the chunk was read: another run stored it.
+    3. Make the months' partitions.
+    4. COPY, insert what raw_data does not hold (the first stored position of a key never changes), count the hours.
+    5. Keep the dead letters; move the frontiers.
+    """
+    with transaction(engine) as database:
+        locks.hold_raw(database)
+        frontiers = _frontiers(database)
+        if any(frontiers.get(partition, 0) > start for partition, (start, _) in chunk.moves.items()):
+            logger.info("another run stored these records first")
+            return 0
+        stored = _insert(database, chunk.observations)
+        insert_dead_letters(database, chunk.dead_letters)
+        for partition, (_, end) in sorted(chunk.moves.items()):
+            _move_frontier(database, partition, end)
+    return stored
+
+
+def import_observations(engine: sa.Engine, observations: Sequence[Observation], source: str) -> int:
+    """Store observations from a file as records of the import log; returns how many were new.
+
+    Like `store_chunk`, but the positions are drawn here: the import log's counter is its frontier, advanced in this
+    transaction. What is already stored keeps its first values and position.
+    """
+
+    def store() -> int:
+        with transaction(engine) as database:
+            locks.hold_raw(database)
+            partition = import_partition(database)
+            first = _frontiers(database).get(partition.id, 0)
+            rows = [
+                Incoming(observation, source, partition.id, first + number)
+                for number, observation in enumerate(observations)
+            ]
+            stored = _insert(database, rows)
+            _move_frontier(database, partition.id, first + len(rows))
+        return stored
+
+    return retrying(store)
+
+
+def refresh_latest(engine: sa.Engine, newest: Iterable[Incoming]) -> None:
+    """Bring `latest_observations` up to the newest of an import, in a short transaction of its own."""
+
+    def store() -> None:
+        with transaction(engine) as database:
+            copy_incoming(database, newest)
+            upsert_latest(database)
+
+    retrying(store)
+
+
+def load_frontiers(engine: sa.Engine) -> dict[int, int]:
+    """The next offset to store per log partition."""
+    with transaction(engine, read_only=True) as database:
+        return _frontiers(database)
+
+
+def _judge_chunk(
+    batch: dict[int, list],  # type: ignore[type-arg]
+    partitions: dict[int, LogPartition],
+    validator: Validator,
+    ranges: dict[int, tuple[int, int]],
+) -> Chunk:
+    observations: list[Incoming] = []
+    dead: list[DeadLetter] = []
+    moves = {}
+    for number, records in batch.items():
+        for record in records:
+            judged = judge(record, partitions[number].id, validator)
+            if isinstance(judged, Incoming):
+                observations.append(judged)
+            else:
+                dead.append(judged)
+        moves[partitions[number].id] = (ranges[number][0], records[-1].offset + 1)
+    return Chunk(tuple(observations), tuple(dead), moves)
+
+
+def _insert(database: sa.Connection, rows: Sequence[Incoming]) -> int:
+    months = {row.observation.timestamp.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for row in rows}
+    for month in sorted(months):
+        _ensure_month(database, month)
+    copy_incoming(database, rows)
+    return int(database.execute(sql("batch/insert_raw")).scalar_one())
+
+
+def _ensure_month(database: sa.Connection, month: datetime) -> None:
+    database.execute(sa.text("select ensure_raw_partition(:month)"), {"month": month})
+
+
+def _frontiers(database: sa.Connection) -> dict[int, int]:
+    rows = database.execute(sa.text("select log_partition, next_offset from raw_frontier"))
+    return {row.log_partition: row.next_offset for row in rows}
+
+
+def _move_frontier(database: sa.Connection, partition: int, offset: int) -> None:
+    database.execute(sql("batch/move_frontier"), {"partition": partition, "offset": offset})
+
+
+def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBounds, *, accept_loss: bool) -> None:
+    """Move a frontier that fell behind the log's beginning up to it, out of what the speed layer consumed."""
+
+    def bridge() -> None:
+        with transaction(engine) as database:
+            locks.hold_raw(database)
+            frontier = _frontiers(database).get(partition.id)
+            if frontier is None or frontier >= bounds.beginning:
+                return
+            consumed = database.execute(
+                sa.text("select next_offset from stream_offsets where log_partition = :partition"),
+                {"partition": partition.id},
+            ).scalar()
+            held = min(max(consumed or 0, frontier), bounds.beginning)
+            if held < bounds.beginning:
+                _note_loss(database, partition, held, bounds.beginning, accept_loss=accept_loss)
+            span = {"partition": partition.id, "from": frontier, "to": bounds.beginning}
+            for month in database.execute(sql("batch/rescued_months"), span).scalars().all():
+                _ensure_month(database, month)
+            rescued = database.execute(sql("batch/rescue_raw"), span).scalar_one()
+            _move_frontier(database, partition.id, bounds.beginning)
+        logger.warning(
+            "%s to %d left the log before they were stored; %d observations came out of realtime_data",
+            partition.at(frontier), bounds.beginning, rescued,
+        )  # fmt: skip
+
+    retrying(bridge)
+
+
+def _note_loss(database: sa.Connection, partition: LogPartition, start: int, end: int, *, accept_loss: bool) -> None:
+    if not accept_loss:
+        raise LogGapError(
+            f"{partition.at(start)} to {end} are gone from the log, and neither layer has read them.",
+            "Run `lambda-pipeline backfill --accept-loss` to note the gap in log_gaps and go on.",
+        )
+    database.execute(
+        sa.text(
+            "insert into log_gaps (log_partition, from_offset, to_offset, layer, reason) "
+            "values (:partition, :start, :end, 'batch', 'deleted from the log before anybody read them') "
+            "on conflict do nothing"
+        ),
+        {"partition": partition.id, "start": start, "end": end},
+    )

@@ -1,0 +1,100 @@
+"""What several commands share: settings, logs, days, signals."""
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, timedelta
+from types import FrameType
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from lambda_pipeline.domain.city_time import CityClock
+    from lambda_pipeline.settings import Settings
+
+FROM = typer.Option(..., "--from", metavar="DAY", help="First day, in city time (2025-01-31).")
+TO = typer.Option(..., "--to", metavar="DAY", help="The day after the last one.")
+
+
+def start(log: bool = False) -> "Settings":
+    """Settings of a command; with `log`, a daemon's log on stderr that begins with them. Raises SettingsError."""
+    from lambda_pipeline.settings import load_settings
+
+    settings = load_settings()
+    configure_logs(settings.log_level if log else "WARNING")
+    if log:
+        logging.getLogger("lambda_pipeline").info("settings: %s", settings.describe())
+    return settings
+
+
+def configure_logs(level: str) -> None:
+    """One line an event, in UTC, on stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+    formatter.converter = time.gmtime
+    handler.setFormatter(formatter)
+    logging.basicConfig(level="WARNING", handlers=[handler], force=True)
+    logging.getLogger("lambda_pipeline").setLevel(level)
+
+
+def parse_instant(text: str, clock: "CityClock", option: str) -> datetime:
+    """An instant from a day or a time, city time where it has no offset. Wrong usage where it is none."""
+    try:
+        return clock.parse(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), param_hint=option) from error
+
+
+def parse_day(text: str, option: str) -> date:
+    """A day of the city. Wrong usage where it is none."""
+    try:
+        return date.fromisoformat(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} is not a day; write 2025-01-31.", param_hint=option) from error
+
+
+def parse_days(first: str, until: str) -> tuple[date, date]:
+    """A half-open range of city days. Wrong usage where it is empty."""
+    days = parse_day(first, "--from"), parse_day(until, "--to")
+    if days[0] >= days[1]:
+        raise typer.BadParameter(f"{until} is not after {first}; the range ends before --to.", param_hint="--to")
+    return days
+
+
+def covering_days(start: datetime, end: datetime, clock: "CityClock") -> tuple[date, date]:
+    """The city days that [start, end) touches, half-open."""
+    return clock.city_date(start), clock.city_date(end - timedelta(microseconds=1)) + timedelta(days=1)
+
+
+def day_after(day: date) -> date:
+    """The next day, where a half-open range that ends with `day` stops."""
+    return day + timedelta(days=1)
+
+
+@contextmanager
+def stop_on_signals() -> Iterator[threading.Event]:
+    """An event that SIGTERM or SIGINT sets; a second signal ends the process at once."""
+    stop = threading.Event()
+
+    def on_signal(_number: int, _frame: FrameType | None) -> None:
+        if stop.is_set():
+            os._exit(1)
+        stop.set()
+
+    before = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def utc_now() -> datetime:
+    """The machine's clock."""
+    return datetime.now(UTC)

@@ -1,0 +1,193 @@
+"""What operators and analysts ask for: `backfill`, `import`, `export`, `status`."""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from lambda_pipeline.cli import common
+from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.serving.choices import Format, What
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(backfill)
+    app.command("import")(import_)
+    app.command()(export)
+    app.command()(status)
+
+
+def backfill(
+    first: str = common.FROM,
+    until: str = common.TO,
+    everything: bool = typer.Option(False, "--all", help="Publish also the hours whose result is up to date."),
+    accept_loss: bool = typer.Option(
+        False, "--accept-loss", help="Note records that left the log unread in log_gaps, and go on."
+    ),
+    closed_only: bool = typer.Option(
+        False, "--closed-only", help="Leave the hour that is not over yet to the speed layer."
+    ),
+) -> None:
+    """Recompute days from all the history: store what is new, publish stale hours, compute the days' tables.
+
+    The run shows in Dagster's UI like any other. Running it again gives the same result.
+    """
+    settings = common.start()
+    days = common.parse_days(first, until)
+    from lambda_pipeline.local.stack import running_stack
+
+    if days[0] < settings.history_start:
+        raise SettingsError(
+            f"{days[0]} is before LAMBDA_HISTORY_START ({settings.history_start}).",
+            "Start at that day, or lower the setting.",
+        )
+    with running_stack(settings, "backfill") as stack:
+        addresses = stack.addresses()
+        if addresses.dagster_url is None:
+            raise SettingsError(
+                "LAMBDA_DAGSTER_DATABASE_URL is not set.", "Write postgresql+psycopg2://user:password@host/dagster."
+            )
+        from lambda_pipeline.automation import run_backfill
+        from lambda_pipeline.local.dagster_home import prepare_dagster_home
+
+        os.environ.update(addresses.environment())
+        os.environ.update(prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url))
+        done = run_backfill(
+            settings.city, settings.history_start, *days,
+            everything=everything, accept_loss=accept_loss, closed_only=closed_only,
+        )  # fmt: skip
+    raw, hourly = done["raw_data"], done["hourly_aggregations"]
+    typer.echo(f"{(days[1] - days[0]).days} days from {days[0]}, up to before {days[1]}:")
+    typer.echo(f"  raw_data             {raw['records_stored']:>10} new rows of {raw['records_read']} new records")
+    typer.echo(
+        f"  hourly_aggregations  {hourly['hours_published']:>10} hours published, of {hourly['raw_rows']} raw rows"
+    )
+    for name in ("daily_aggregations", "peak_hours_analysis", "peak_hours"):
+        typer.echo(f"  {name:<20} {done[name]['dagster/row_count']:>10} rows")
+
+
+def import_(
+    file: Path = typer.Argument(..., metavar="FILE", help="CSV, gzipped CSV or Parquet."),
+    add_locations: bool = typer.Option(
+        False, "--add-locations", help="Register locations that the city does not know."
+    ),
+) -> None:
+    """Import observations from a file; the same file twice changes nothing.
+
+    Columns: timestamp, location, and any of latitude, longitude, aqi_value, traffic_level, current_speed,
+    free_flow_speed, road_closure. Bad lines go to FILE.rejects.csv with their number and the reason; the rest is
+    imported. Publish the days afterwards: `lambda-pipeline backfill --from … --to …`.
+    """
+    settings = common.start()
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from lambda_pipeline.batch.file_import import import_file
+    from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
+
+    with running_stack(settings, "import", kafka=False) as stack:
+        engine = make_engine(stack.addresses().writer_url, "import", BATCH_TIMEOUTS)
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task(f"importing {file.name}", total=None)
+            report = import_file(
+                engine,
+                file,
+                add_locations=add_locations,
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            )
+        engine.dispose()
+    typer.echo(
+        f"{report.rows} rows read: {report.stored} new, {report.known_before} known, {report.rejected} rejected."
+    )
+    if report.added_locations:
+        typer.echo(f"{report.added_locations} locations registered.")
+    for reason in report.reasons:
+        typer.secho(reason, fg="yellow", err=True)
+    if report.reject_file is not None:
+        typer.secho(f"All {report.rejected} rejected lines are in {report.reject_file}.", fg="yellow", err=True)
+    if report.first is not None and report.last is not None:
+        days = common.covering_days(report.first, report.last, settings.city.clock())
+        last = settings.city.clock().city_date(report.last)
+        typer.echo(f"They reach from {days[0]} to {last}. Publish them: "
+                   f"lambda-pipeline backfill --from {days[0]} --to {common.day_after(last)}")  # fmt: skip
+
+
+def export(
+    what: What = typer.Argument(..., help="What to export."),
+    first: str | None = typer.Option(None, "--from", metavar="TIME", help="Start (a day or a time, in city time)."),
+    until: str | None = typer.Option(None, "--to", metavar="TIME", help="End, not included."),
+    form: Format = typer.Option(Format.CSV, "--format", help="How to write it."),
+    output: Path | None = typer.Option(None, "--output", "-o", help="File to write; standard output if not given."),
+) -> None:
+    """Write what is served, out of both layers and one snapshot: conditions now, hours, days, peaks, observations."""
+    settings = common.start()
+    clock = settings.city.clock()
+    if what is not What.CONDITIONS and (first is None or until is None):
+        raise typer.BadParameter("give both --from and --to.", param_hint="--from/--to")
+    start = common.parse_instant(first, clock, "--from") if first else common.utc_now()
+    end = common.parse_instant(until, clock, "--to") if until else common.utc_now()
+    if what is not What.CONDITIONS and start >= end:
+        raise typer.BadParameter(f"{until} is not after {first}; the range ends before --to.", param_hint="--to")
+    if form is Format.PARQUET and output is None and sys.stdout.isatty():
+        raise typer.BadParameter("Parquet is not for a terminal; name a file.", param_hint="--output")
+    from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.serving.export import export as export_to
+    from lambda_pipeline.serving.layer import ServingLayer
+    from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
+
+    with running_stack(settings, "export", kafka=False) as stack:
+        engine = make_engine(stack.addresses().reader_url, "export", BATCH_TIMEOUTS)
+        serving = ServingLayer(engine)
+        arguments = (what, start, end, form)
+        if output is None:
+            rows = export_to(serving, *arguments, sys.stdout.buffer)
+        else:
+            rows = _to_file(output, lambda out: export_to(serving, *arguments, out))
+        engine.dispose()
+    typer.echo(f"{rows} rows" + (f" in {output}" if output else ""), err=True)
+
+
+def status(as_json: bool = typer.Option(False, "--json", help="For programs.")) -> None:
+    """What the platform holds and how fresh it is."""
+    settings = common.start()
+    from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.serving.layer import ServingLayer
+    from lambda_pipeline.serving.status import platform_status
+    from lambda_pipeline.storage.engine import make_engine
+
+    with running_stack(settings, "status", kafka=False) as stack:
+        engine = make_engine(stack.addresses().reader_url, "status")
+        found = platform_status(ServingLayer(engine))
+        holder = stack.home.holder()
+        engine.dispose()
+    running = None if holder is None or holder.pid == os.getpid() else f"{holder.what} (pid {holder.pid})"
+    report: dict[str, Any] = {"running": running, **found}
+    if as_json:
+        typer.echo(json.dumps(report, indent=2))
+        return
+    typer.echo(f"{report['city']} ({report['timezone']}); running here: {running or 'nothing'}")
+    for layer in report["layers"]:
+        newest = layer["newest_observation"] or "nothing yet"
+        typer.echo(
+            f"  {layer['layer']:<6} newest {newest:<26} {layer['observations']:>9} observations, {layer['hours']} hours"
+        )
+    typer.echo(f"  stale hours {report['stale_hours']}, dead letters {report['dead_letters']}")
+
+
+def _to_file(path: Path, write: Any) -> int:
+    """Write a file that is whole or not there."""
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as out:
+            rows: int = write(out)
+        partial.replace(path)
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        partial.unlink(missing_ok=True)
+    return rows

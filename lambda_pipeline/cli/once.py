@@ -1,0 +1,161 @@
+"""`demo --once`: the whole way without the browser parts, and the balance of every hour."""
+
+import os
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING
+
+import sqlalchemy as sa
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lambda_pipeline.batch.raw_data import import_observations
+from lambda_pipeline.cli import common
+from lambda_pipeline.errors import EmbeddedServerError
+from lambda_pipeline.ingestion.aqicn import AqicnClient
+from lambda_pipeline.ingestion.http import FAST_FORWARD, create_session
+from lambda_pipeline.ingestion.poller import Poller, aligned_slot
+from lambda_pipeline.ingestion.publisher import Publisher
+from lambda_pipeline.ingestion.tomtom import TomTomClient
+from lambda_pipeline.local import processes
+from lambda_pipeline.local.dagster_home import prepare_dagster_home
+from lambda_pipeline.local.demo import HISTORY_DAYS, HourBalance, balance, has_history, simulated_history
+from lambda_pipeline.local.home import Home
+from lambda_pipeline.local.simulator import SimulatorServer, serve
+from lambda_pipeline.local.stack import Addresses, Stack
+from lambda_pipeline.local.supervisor import Service, Supervisor
+from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
+from lambda_pipeline.storage.log_partitions import register_partitions
+from lambda_pipeline.stream.reader import LogReader
+from lambda_pipeline.stream.topic import Topic, ensure_topic
+
+if TYPE_CHECKING:
+    from lambda_pipeline.settings import Settings
+
+STEP = timedelta(seconds=60)
+MINUTES = 70  # so that at least one closed hour travels the whole way
+CONSUME_SECONDS = 120.0
+
+
+def run_once(settings: "Settings", seed: int) -> bool:
+    """Write history, poll the last 70 minutes through Kafka and both layers, print the balance; whether it adds up.
+
+    Raises EmbeddedServerError where a part does not do its work in time.
+    """
+    home = Home(settings.home)
+    stack = Stack(settings, home)
+    with home.lock("demo --once"), Supervisor(home) as supervisor:
+        supervisor.start(stack.servers)
+        stack.prepare(STEP)
+        addresses = stack.addresses()
+        topic = ensure_topic(addresses.connection(), settings.kafka_topic, settings.kafka_partitions)
+        environment = _environment(settings, stack, addresses)
+        engine = make_engine(addresses.writer_url, "once", BATCH_TIMEOUTS)
+        supervisor.start([Service("speed", [sys.executable, "-m", "lambda_pipeline", "speed"], environment)])
+        newest = aligned_slot(common.utc_now(), STEP)
+        slots = [newest - STEP * number for number in reversed(range(MINUTES))]
+        if not has_history(engine):
+            typer.echo("A week of simulated history …")
+            simulated_history(
+                engine, settings.city, seed, slots[0], STEP,
+                lambda chunk: import_observations(engine, chunk, "simulated history"),
+            )  # fmt: skip
+        typer.echo(f"The last {MINUTES} minutes, polled from the simulated APIs through Kafka …")
+        published = _poll(settings, seed, slots, addresses)
+        _wait_consumed(engine, addresses, topic, supervisor)
+        typer.echo(f"{published} observations published and consumed. The closed hours through batch …")
+        _backfill(settings, home, environment, slots)
+        found = balance(engine, addresses.connection(), settings.kafka_topic)
+        engine.dispose()
+    _print(found, settings)
+    return bool(found) and all(hour.adds_up for hour in found)
+
+
+def _environment(settings: "Settings", stack: Stack, addresses: Addresses) -> dict[str, str]:
+    if addresses.dagster_url is None:
+        raise EmbeddedServerError("LAMBDA_DAGSTER_DATABASE_URL is not set.", "Set it beside DATABASE_URL.")
+    ours = {"LAMBDA_HOME": str(stack.home.path), "LAMBDA_CITY": settings.city_path()}
+    dagster = prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url)
+    return os.environ | addresses.environment() | ours | dagster
+
+
+def _poll(settings: "Settings", seed: int, slots: Sequence[datetime], addresses: Addresses) -> int:
+    """Poll every slot as if it were now, over real HTTP; returns how many observations Kafka acknowledged."""
+    simulator: SimulatorServer = serve(settings.city, seed)
+    session = create_session(FAST_FORWARD)
+    poller = Poller(
+        TomTomClient(session, simulator.url, "simulated"),
+        AqicnClient(session, simulator.url, "simulated"),
+        timedelta(seconds=settings.stale_reading_seconds),
+        common.utc_now,
+    )
+    publisher = Publisher(addresses.connection().client_settings("once"), settings.kafka_topic)
+    try:
+        with ThreadPoolExecutor(16) as pool:
+            for slot in slots:
+                simulator.clock = lambda slot=slot: slot  # type: ignore[misc]
+                for message in pool.map(lambda place, slot=slot: poller.poll(place, slot), settings.city.locations):
+                    if message is not None:
+                        publisher.publish(message)
+        publisher.flush(30)
+        counts = publisher.counts()
+    finally:
+        publisher.close()
+        poller.close()
+        simulator.close()
+    if counts.failed or counts.pending:
+        raise EmbeddedServerError(f"Kafka did not take {counts.failed + counts.pending} observations.", "See its log.")
+    return counts.delivered
+
+
+def _wait_consumed(engine: sa.Engine, addresses: Addresses, topic: Topic, supervisor: Supervisor) -> None:
+    """Until the speed layer has consumed the whole log."""
+    with transaction(engine) as database:
+        partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
+    with LogReader(addresses.connection(), topic.name) as reader:
+        ends = {partitions[number].id: found.end for number, found in reader.bounds(topic.partitions).items()}
+
+    def consumed() -> bool:
+        supervisor.tick()
+        with transaction(engine, read_only=True) as database:
+            rows = database.execute(sa.text("select log_partition, next_offset from stream_offsets")).all()
+        stored = {row.log_partition: row.next_offset for row in rows}
+        return all(stored.get(number, 0) >= end for number, end in ends.items()) or supervisor.stop_requested
+
+    if not processes.wait_until(consumed, CONSUME_SECONDS, interval=0.1):
+        raise EmbeddedServerError(
+            f"The speed layer did not consume the log within {CONSUME_SECONDS:.0f} s.", "See speed.log."
+        )
+
+
+def _backfill(settings: "Settings", home: Home, environment: dict[str, str], slots: Sequence[datetime]) -> None:
+    clock = settings.city.clock()
+    first = max(clock.city_date(slots[0] - timedelta(days=HISTORY_DAYS)), settings.history_start)
+    until = common.day_after(clock.city_date(slots[-1]))
+    argv = [sys.executable, "-W", "ignore", "-m", "lambda_pipeline", "backfill", "--closed-only",
+            "--from", str(first), "--to", str(until)]  # fmt: skip
+    log = home.logs / "backfill.log"
+    child = processes.spawn("backfill", argv, log, environment)
+    processes.wait_until(lambda: not child.alive, timeout=600, interval=0.05)
+    if child.popen.wait() != 0:
+        raise EmbeddedServerError(f"The backfill failed:\n{processes.log_tail(log)}\n", f"See {log}.")
+
+
+def _print(found: Sequence[HourBalance], settings: "Settings") -> None:
+    clock = settings.city.clock()
+    table = Table(title=f"{settings.city.name}: every hour, in observations", title_justify="left")
+    table.add_column("hour")
+    for name in ("produced", "speed", "batch", "served"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for hour in found:
+        numbers = (str(number) for number in (hour.produced, hour.speed, hour.batch, hour.served))
+        verdict = "adds up" if hour.adds_up else "[red]DOES NOT ADD UP[/red]"
+        table.add_row(f"{clock.local(hour.hour_start):%Y-%m-%d %H:%M %Z}", *numbers, verdict)
+    totals = [sum(getattr(hour, name) for hour in found) for name in ("produced", "speed", "batch", "served")]
+    table.add_section()
+    table.add_row("all", *map(str, totals), "")
+    Console(width=None if sys.stdout.isatty() else 100).print(table)

@@ -1,0 +1,126 @@
+"""The daemons: `ingest`, `speed`, and the simulator that stands in for both APIs."""
+
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import typer
+
+from lambda_pipeline.cli import common
+from lambda_pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    import threading
+
+    from lambda_pipeline.domain.catalogue import City
+    from lambda_pipeline.ingestion.poller import Poller
+    from lambda_pipeline.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(ingest)
+    app.command()(speed)
+    app.command(hidden=True)(simulator)
+
+
+def ingest() -> None:
+    """Poll TomTom and AQICN for every location of the city and publish to Kafka, until stopped.
+
+    Needs TOMTOM_API_KEY and AQICN_TOKEN; one of them is enough for its half of each observation.
+    """
+    settings = common.start(log=True)
+    from lambda_pipeline.ingestion import daemon
+    from lambda_pipeline.ingestion.publisher import Publisher
+    from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.stream.topic import ensure_topic
+
+    require_keys(settings)
+    interval = poll_interval(settings, settings.city)
+    with running_stack(settings, "ingest") as stack, common.stop_on_signals() as stop:
+        stack.prepare(interval)
+        connection = stack.addresses().connection()
+        ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
+        poller = make_poller(settings, stop)
+        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic)
+        try:
+            daemon.run(settings.city.locations, poller, publisher, interval=interval, now=common.utc_now, stop=stop)
+        finally:
+            publisher.close()
+            poller.close()
+
+
+def speed() -> None:
+    """Consume the topic and make each observation visible within a second, until stopped.
+
+    Any number of these may run at once; they share the topic's partitions.
+    """
+    settings = common.start(log=True)
+    from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
+    from lambda_pipeline.storage.engine import make_engine
+    from lambda_pipeline.stream.topic import ensure_topic
+
+    with running_stack(settings, "speed") as stack, common.stop_on_signals() as stop:
+        addresses = stack.addresses()
+        topic = ensure_topic(addresses.connection(), settings.kafka_topic, settings.kafka_partitions)
+        engine = make_engine(addresses.writer_url, "speed")
+        options = SpeedOptions(
+            settings.kafka_consumer_group, settings.speed_max_records, settings.speed_max_wait_seconds
+        )
+        try:
+            SpeedDaemon(engine, addresses.connection(), topic, options).run(stop)
+        finally:
+            engine.dispose()
+
+
+def simulator(
+    port: int = typer.Option(..., help="Port to listen on, at 127.0.0.1."),
+    seed: int = typer.Option(1, help="The same seed gives the same city."),
+) -> None:
+    """Answer like TomTom and AQICN for the city's catalogue. `demo` starts it."""
+    settings = common.start(log=True)
+    from lambda_pipeline.local.simulator import run_forever
+
+    with common.stop_on_signals() as stop:
+        run_forever(settings.city, seed, port=port, stop=stop)
+
+
+def make_poller(settings: "Settings", stop: "threading.Event") -> "Poller":
+    """A poller on the addresses and keys of the settings; an API without a key is not asked.
+
+    `stop` ends the waiting between its attempts.
+    """
+    from lambda_pipeline.ingestion.aqicn import AqicnClient
+    from lambda_pipeline.ingestion.http import create_session
+    from lambda_pipeline.ingestion.poller import Poller
+    from lambda_pipeline.ingestion.tomtom import TomTomClient
+
+    session = create_session(wait=stop.wait)
+    key, token = settings.tomtom_api_key, settings.aqicn_token
+    return Poller(
+        TomTomClient(session, settings.tomtom_base_url, key.get_secret_value()) if key else None,
+        AqicnClient(session, settings.aqicn_base_url, token.get_secret_value()) if token else None,
+        timedelta(seconds=settings.stale_reading_seconds),
+        common.utc_now,
+    )
+
+
+def poll_interval(settings: "Settings", city: "City") -> timedelta:
+    """The set interval, or the shortest that keeps the catalogue within TomTom's free daily requests."""
+    from lambda_pipeline.ingestion.poller import default_interval
+
+    return settings.poll_interval or default_interval(sum(place.latitude is not None for place in city.locations))
+
+
+def require_keys(settings: "Settings") -> None:
+    """Raise SettingsError that says which keys are missing, where to get them, and that `demo` needs none."""
+    missing = []
+    if settings.tomtom_api_key is None:
+        missing.append("TOMTOM_API_KEY (free at developer.tomtom.com)")
+    if settings.aqicn_token is None:
+        missing.append("AQICN_TOKEN (free at aqicn.org/data-platform/token)")
+    if missing:
+        raise SettingsError(
+            f"missing: {' and '.join(missing)}.",
+            "Put them into .env or the environment. `lambda-pipeline demo` needs no keys.",
+        )

@@ -1,0 +1,66 @@
+"""What a record of the log becomes: an observation with its position, or a dead letter with the reason."""
+
+from datetime import UTC, datetime
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from lambda_pipeline.domain.observation import InvalidObservationError, Observation, Validator, as_utc, decode
+
+_encode = msgspec.json.Encoder().encode
+KAFKA_SOURCE = "kafka"
+
+
+class Record(Protocol):
+    """What a Kafka client hands over; `timestamp` is the append time in milliseconds since 1970."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+
+
+class Incoming(NamedTuple):
+    """An observation with its position and with what only the latest observation keeps (`attributions` as JSON)."""
+
+    observation: Observation
+    source: str
+    log_partition: int
+    log_offset: int
+    aqi_measured_at: datetime | None = None
+    dominant_pollutant: str | None = None
+    attributions: str | None = None
+
+
+class DeadLetter(NamedTuple):
+    """A record that is no valid observation: whole, with its position and the reason."""
+
+    log_partition: int
+    log_offset: int
+    appended_at: datetime
+    key: bytes | None
+    payload: bytes | None
+    error: str
+
+
+def judge(record: Record, log_partition: int, validator: Validator) -> Incoming | DeadLetter:
+    """The one place where a record is found valid or not, for both layers and for every re-run."""
+    appended_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    try:
+        message = decode(record.value)
+        observation = validator.validate(message, appended_at)
+        measured = None if message.aqi_measured_at is None else as_utc(message.aqi_measured_at, "aqi_measured_at")
+    except InvalidObservationError as error:
+        reason = str(error).replace("\0", "\\0")
+        return DeadLetter(log_partition, record.offset, appended_at, record.key, record.value, reason)
+    return Incoming(
+        observation,
+        KAFKA_SOURCE,
+        log_partition,
+        record.offset,
+        measured,
+        message.dominant_pollutant,
+        None if message.attributions is None else _encode(message.attributions).decode(),
+    )

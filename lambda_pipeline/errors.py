@@ -1,0 +1,73 @@
+"""Every error a user or an operator can meet, in one tree.
+
+`TransientError`: trying again may help (a server is away, a lock timed out). `TerminalError`: it will not help until
+somebody does what `next_action` says. Both carry the sentence that the command line prints.
+"""
+
+
+class LambdaPipelineError(Exception):
+    """Base of all. `next_action` is what the reader should do about it, or an empty string."""
+
+    def __init__(self, message: str, next_action: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.next_action = next_action
+
+    def __str__(self) -> str:
+        return f"{self.message} {self.next_action}".strip()
+
+
+class TransientError(LambdaPipelineError):
+    """May pass when tried again."""
+
+
+class TerminalError(LambdaPipelineError):
+    """Will not pass by itself."""
+
+
+class SettingsError(TerminalError):
+    """A setting is missing, malformed, or contradicts another or the database."""
+
+
+class CatalogueError(TerminalError):
+    """A city catalogue cannot be used."""
+
+
+class DatabaseUnavailableError(TransientError):
+    """PostgreSQL cannot be reached or broke the connection."""
+
+
+class BrokerUnavailableError(TransientError):
+    """Kafka cannot be reached."""
+
+
+class SchemaError(TerminalError):
+    """The database's schema is not the one this version works with."""
+
+
+class DeploymentMismatchError(TerminalError):
+    """The database belongs to another city or time zone."""
+
+
+class TopicMismatchError(TerminalError):
+    """The Kafka topic exists, but is not what the platform needs."""
+
+
+class LogGapError(TerminalError):
+    """Records are gone from the log before anybody read them."""
+
+
+class UnionViolationError(TerminalError):
+    """A publish would have left a covered row in the speed layer. Nothing was changed."""
+
+
+class StaleOffsetsError(TransientError):
+    """Another consumer moved the offsets of this commit's partitions: this one is a zombie and must start over."""
+
+
+class ImportRefusedError(TerminalError):
+    """A file cannot be imported."""
+
+
+class EmbeddedServerError(TerminalError):
+    """The embedded PostgreSQL, Kafka or another local process cannot start or stop."""

@@ -1,0 +1,63 @@
+"""A bounded pool of threads that never holds up the end of the program.
+
+The standard ThreadPoolExecutor joins its threads when the interpreter exits, so a daemon that is told to stop would
+wait as long as the slowest API. What is under way in these threads is a question whose answer nobody needs any more.
+"""
+
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import ParamSpec, TypeVar
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class WorkerPool:
+    """At most `size` threads, started when first needed."""
+
+    def __init__(self, size: int, name: str) -> None:
+        self._size = max(size, 1)
+        self._name = name
+        self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    def submit(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
+        """Run a call in one of the threads. Raises RuntimeError once closed."""
+        future: Future[_T] = Future()
+
+        def task() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
+            try:
+                result = call(*args, **kwargs)
+            except BaseException as error:  # noqa: BLE001, RUF100 - it belongs to whoever waits for the future
+                future.set_exception(error)
+            else:
+                future.set_result(result)
+
+        with self._lock:
+            if self._closed:
+                raise RuntimeError(f"the pool {self._name} is closed")
+            if len(self._threads) < self._size:
+                thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._tasks.put(task)
+        return future
+
+    def close(self) -> None:
+        """Take no more calls and let the threads end once idle. Does not wait. May be called twice."""
+        with self._lock:
+            if not self._closed:
+                self._closed = True
+                for _ in self._threads:
+                    self._tasks.put(None)
+
+    def _work(self) -> None:
+        while (task := self._tasks.get()) is not None:
+            task()
+            del task  # holds the arguments of the last call until the next one otherwise

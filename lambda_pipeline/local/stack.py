@@ -1,0 +1,170 @@
+"""Servers and addresses: the embedded PostgreSQL and Kafka, or whichever external ones the settings name.
+
+No other code knows which way the platform runs: whoever comes after this is handed addresses.
+"""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import psycopg
+import sqlalchemy as sa
+
+from lambda_pipeline.domain.catalogue import City
+from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.local.home import Home
+from lambda_pipeline.local.kafka import EmbeddedKafka
+from lambda_pipeline.local.postgres import EmbeddedPostgres, _programs
+from lambda_pipeline.local.supervisor import Supervisor
+from lambda_pipeline.settings import Settings
+from lambda_pipeline.storage.deployment import claim
+from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
+from lambda_pipeline.storage.migrate import Upgrade, require_newest, upgrade
+from lambda_pipeline.stream.client import KafkaConnection
+
+DATABASE, DAGSTER_DATABASE = "lambda", "dagster"
+WRITER, READER = "lambda_writer", "lambda_reader"
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where everything is. `kafka` is None for a command that needs none. The URLs may hold passwords."""
+
+    owner_url: str
+    writer_url: str
+    reader_url: str
+    dagster_url: str | None
+    kafka: str | None
+
+    def environment(self) -> dict[str, str]:
+        """The settings that hand these addresses to another process of ours."""
+        found = {
+            "DATABASE_URL": self.writer_url,
+            "LAMBDA_OWNER_DATABASE_URL": self.owner_url,
+            "LAMBDA_READER_DATABASE_URL": self.reader_url,
+            "LAMBDA_DAGSTER_DATABASE_URL": self.dagster_url,
+            "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+    def connection(self) -> KafkaConnection:
+        """How to reach Kafka. Raises SettingsError for a command that asked for none."""
+        if self.kafka is None:
+            raise SettingsError("this command was started without Kafka.")
+        return KafkaConnection(self.kafka)
+
+
+class Stack:
+    """The servers of one deployment, as its settings describe them."""
+
+    def __init__(self, settings: Settings, home: Home, *, kafka: bool = True) -> None:
+        self.settings = settings
+        self.home = home
+        self.wants_kafka = kafka
+        self.postgres = None if settings.database_url else EmbeddedPostgres(home)
+        self.broker = (
+            EmbeddedKafka(home, settings.cache) if kafka and settings.kafka_bootstrap_servers is None else None
+        )
+
+    @property
+    def servers(self) -> list[EmbeddedPostgres | EmbeddedKafka]:
+        """The embedded servers, in the order of their start."""
+        return [server for server in (self.postgres, self.broker) if server is not None]
+
+    def is_running(self) -> bool:
+        """Whether every embedded server that is needed answers."""
+        return all(server.is_running() for server in self.servers)
+
+    def addresses(self) -> Addresses:
+        """Where the servers are; the embedded ones must be running, or have run."""
+        settings = self.settings
+        kafka = None
+        if self.wants_kafka:
+            kafka = self.broker.bootstrap_servers if self.broker else settings.kafka_bootstrap_servers
+        if self.postgres is not None:
+            dagster = self.postgres.url(DAGSTER_DATABASE).replace("postgresql://", "postgresql+psycopg2://", 1)
+            return Addresses(
+                owner_url=self.postgres.url(DATABASE),
+                writer_url=self.postgres.url(DATABASE, WRITER),
+                reader_url=self.postgres.url(DATABASE, READER),
+                dagster_url=dagster,
+                kafka=kafka,
+            )
+        if settings.database_url is None:
+            raise SettingsError("DATABASE_URL is not set.")
+        writer = settings.database_url.get_secret_value()
+        owner, reader = settings.owner_database_url, settings.reader_database_url
+        dagster_secret = settings.dagster_database_url
+        return Addresses(
+            owner_url=owner.get_secret_value() if owner else writer,
+            writer_url=writer,
+            reader_url=reader.get_secret_value() if reader else writer,
+            dagster_url=dagster_secret.get_secret_value() if dagster_secret else None,
+            kafka=kafka,
+        )
+
+    def prepare(self, poll_interval: timedelta | None = None) -> None:
+        """Bring the database to a usable state: the embedded one is made and upgraded, an external one is checked.
+
+        Then the city's catalogue is brought in. Raises SchemaError, DeploymentMismatchError.
+        """
+        if self.postgres is not None:
+            _make_databases(self.postgres)
+            self.upgrade()
+            with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
+                for role in (WRITER, READER):  # the socket lets only the server's own user and root in
+                    connection.execute(f"alter role {role} login")
+        engine = make_engine(self.addresses().writer_url, "prepare")
+        try:
+            if self.postgres is None:
+                require_newest(engine)
+            self._claim(engine, self.settings.city, poll_interval)
+        finally:
+            engine.dispose()
+
+    def upgrade(self) -> Upgrade:
+        """Bring the database to the newest schema, as its owner."""
+        owner = make_engine(self.addresses().owner_url, "upgrade", BATCH_TIMEOUTS)
+        try:
+            return upgrade(owner)
+        finally:
+            owner.dispose()
+
+    def _claim(self, engine: sa.Engine, city: City, poll_interval: timedelta | None) -> None:
+        with transaction(engine) as connection:
+            claim(connection, city, self.settings.history_start, poll_interval)
+
+
+@contextmanager
+def running_stack(settings: Settings, what: str, *, kafka: bool = True) -> Iterator[Stack]:
+    """The stack for as long as a command runs: the running one, or one started for the while, prepared.
+
+    Raises EmbeddedServerError where another command holds the home without the servers that this one needs.
+    """
+    home = Home(settings.home)
+    stack = Stack(settings, home, kafka=kafka)
+    if stack.is_running():
+        stack.prepare()
+        yield stack
+        return
+    with home.lock(what), Supervisor(home) as supervisor:
+        supervisor.start(stack.servers)
+        if supervisor.stop_requested:
+            raise KeyboardInterrupt
+        stack.prepare()
+        yield stack
+
+
+def _make_databases(postgres: EmbeddedPostgres) -> None:
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        found = {row[0] for row in connection.execute("select datname from pg_database")}
+        for name in (DATABASE, DAGSTER_DATABASE):
+            if name not in found:
+                connection.execute(f'create database "{name}"')
+
+
+def psql_program() -> str:
+    """The machine's psql, else the embedded server's. Raises EmbeddedServerError where there is neither."""
+    return shutil.which("psql") or str(_programs() / "psql")

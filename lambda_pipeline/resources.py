@@ -1,0 +1,55 @@
+"""Dagster's shells around plain classes. They hold no secrets in their configuration: Dagster shows that to everybody.
+
+Settings are read when a run uses them, in the process that runs it.
+"""
+
+import sqlalchemy as sa
+from dagster import ConfigurableResource
+
+from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.serving.layer import ServingLayer
+from lambda_pipeline.settings import Settings, load_settings
+from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
+from lambda_pipeline.stream.client import KafkaConnection
+
+
+class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
+    """PostgreSQL as the batch layer uses it (DATABASE_URL)."""
+
+    def engine(self) -> sa.Engine:
+        """An engine for one run; dispose of it at the end."""
+        return make_engine(_address(load_settings(), "database_url", "DATABASE_URL"), "batch", BATCH_TIMEOUTS)
+
+
+class LogResource(ConfigurableResource):  # type: ignore[type-arg]
+    """The log (KAFKA_BOOTSTRAP_SERVERS, KAFKA_TOPIC). `accept_loss` notes records that are gone and goes on."""
+
+    accept_loss: bool = False
+
+    def connection(self) -> KafkaConnection:
+        """Where the brokers are."""
+        settings = load_settings()
+        if settings.kafka_bootstrap_servers is None:
+            raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is not set.", "Start through `lambda-pipeline up`, or set it.")
+        return KafkaConnection(settings.kafka_bootstrap_servers)
+
+    def topic(self) -> str:
+        """The topic's name."""
+        return load_settings().kafka_topic
+
+
+class ServingResource(ConfigurableResource):  # type: ignore[type-arg]
+    """The serving layer, for assets and notebooks that read what the dashboard reads."""
+
+    def layer(self) -> ServingLayer:
+        """The plain class, as the reader (LAMBDA_READER_DATABASE_URL, else DATABASE_URL)."""
+        settings = load_settings()
+        name = "reader_database_url" if settings.reader_database_url else "database_url"
+        return ServingLayer(make_engine(_address(settings, name, "DATABASE_URL"), "serving"))
+
+
+def _address(settings: Settings, name: str, variable: str) -> str:
+    secret = getattr(settings, name)
+    if secret is None:
+        raise SettingsError(f"{variable} is not set.", "Start through `lambda-pipeline up`, or set it.")
+    return str(secret.get_secret_value())

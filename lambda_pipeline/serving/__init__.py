@@ -1,0 +1,1 @@
+"""One answer out of both layers: typed reads over the SQL views. Nothing here writes."""

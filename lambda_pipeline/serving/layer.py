@@ -1,0 +1,175 @@
+"""`ServingLayer`: typed reads over the SQL views, one consistent snapshot per call."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date
+from typing import Any
+
+import pandas as pd
+import sqlalchemy as sa
+
+from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.domain.peak_hours import PeakWindow
+from lambda_pipeline.serving import frames
+from lambda_pipeline.storage.deployment import load_deployment
+from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.sql import sql
+
+Locations = Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class CityInfo:
+    """Whose data this is. `history_start` is a day of the city."""
+
+    name: str
+    timezone: str
+    peak_windows: tuple[PeakWindow, ...]
+    history_start: date
+
+    def clock(self) -> CityClock:
+        """The city's clock."""
+        return CityClock(self.timezone, self.peak_windows)
+
+
+class ServingView:
+    """The reads, within one transaction: all of them see the same snapshot."""
+
+    def __init__(self, connection: sa.Connection) -> None:
+        self._connection = connection
+
+    def city(self) -> CityInfo:
+        """Whose data this is. Raises SchemaError where the database was never set up."""
+        found = load_deployment(self._connection)
+        return CityInfo(found.city, found.timezone, found.peak_windows, found.history_start)
+
+    def get_combined_heatmap_data(self) -> pd.DataFrame:
+        """Where things stand now: a row per location, sorted by name. Columns: `frames.HEATMAP`.
+
+        Ages are seconds at the database's clock; `is_peak_hour` says whether the observation was made at a peak hour.
+        """
+        return self._frame("heatmap", frames.HEATMAP)
+
+    def get_hourly(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """Hours of the city days [start, end), by hour and location. Columns: `frames.HOURLY`."""
+        return self._frame("hourly", frames.HOURLY, _range(start, end, locations))
+
+    def get_daily(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """City days [start, end), by day and location. Columns: `frames.DAILY`."""
+        return self._frame("daily", frames.DAILY, _range(start, end, locations))
+
+    def get_peak_hours_analysis(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """The hourly analysis of the city days [start, end), today's up to its newest observation.
+
+        By hour and location. Columns: `frames.PEAK_HOURS`.
+        """
+        return self._frame("peak_hours_analysis", frames.PEAK_HOURS, _range(start, end, locations))
+
+    def get_statistics(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """Figures of the city days [start, end): the whole city first (location missing), then each location.
+
+        Averages are weighted by observations. Columns: `frames.STATISTICS`; no row where nothing was observed.
+        """
+        return self._frame("statistics", frames.STATISTICS, _range(start, end, locations))
+
+    def get_raw_data(
+        self, start: date, end: date, locations: Locations = None, limit: int | None = 500, offset: int = 0
+    ) -> pd.DataFrame:
+        """Observations of the city days [start, end), newest first, a page of them. Columns: `frames.RAW`."""
+        values = _range(start, end, locations) | {"limit": limit, "offset": offset}
+        return self._frame("raw", frames.RAW, values)
+
+    def stream_raw_data(self, start: date, end: date, chunk_rows: int = 100_000) -> Iterator[pd.DataFrame]:
+        """All observations of the city days [start, end), oldest first, in frames of at most `chunk_rows` rows."""
+        streaming = self._connection.execution_options(stream_results=True, max_row_buffer=chunk_rows)
+        rows = streaming.execute(sql("serving/raw_export"), _range(start, end, None)).mappings()
+        for chunk in rows.partitions(chunk_rows):
+            yield _typed(pd.DataFrame([dict(row) for row in chunk], columns=list(frames.RAW)), frames.RAW)
+
+    def get_freshness(self) -> pd.DataFrame:
+        """How fresh each layer is: "speed", then "batch". Columns: `frames.FRESHNESS`."""
+        return self._frame("freshness", frames.FRESHNESS)
+
+    def scalar(self, statement: sa.Executable) -> Any:
+        """One value of this snapshot."""
+        return self._connection.execute(statement).scalar_one()
+
+    def _frame(self, query: str, columns: Mapping[str, str], values: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        rows = self._connection.execute(sql(f"serving/{query}"), values or {}).all()
+        return _typed(pd.DataFrame([tuple(row) for row in rows], columns=list(columns)), columns)
+
+
+class ServingLayer:
+    """The same reads, each in a transaction of its own; `snapshot()` for several that must agree.
+
+    Raises DatabaseUnavailableError while the database is away, SchemaError where it has not the newest schema.
+    """
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    @contextmanager
+    def snapshot(self) -> Iterator[ServingView]:
+        """One REPEATABLE READ, READ ONLY transaction: every read within sees the same instant."""
+        with transaction(self._engine, "REPEATABLE READ", read_only=True) as connection:
+            yield ServingView(connection)
+
+    def city(self) -> CityInfo:
+        """See `ServingView.city`."""
+        with self.snapshot() as view:
+            return view.city()
+
+    def get_combined_heatmap_data(self) -> pd.DataFrame:
+        """See `ServingView.get_combined_heatmap_data`."""
+        with self.snapshot() as view:
+            return view.get_combined_heatmap_data()
+
+    def get_hourly(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """See `ServingView.get_hourly`."""
+        with self.snapshot() as view:
+            return view.get_hourly(start, end, locations)
+
+    def get_daily(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """See `ServingView.get_daily`."""
+        with self.snapshot() as view:
+            return view.get_daily(start, end, locations)
+
+    def get_peak_hours_analysis(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """See `ServingView.get_peak_hours_analysis`."""
+        with self.snapshot() as view:
+            return view.get_peak_hours_analysis(start, end, locations)
+
+    def get_statistics(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """See `ServingView.get_statistics`."""
+        with self.snapshot() as view:
+            return view.get_statistics(start, end, locations)
+
+    def get_raw_data(
+        self, start: date, end: date, locations: Locations = None, limit: int | None = 500, offset: int = 0
+    ) -> pd.DataFrame:
+        """See `ServingView.get_raw_data`."""
+        with self.snapshot() as view:
+            return view.get_raw_data(start, end, locations, limit, offset)
+
+    def get_freshness(self) -> pd.DataFrame:
+        """See `ServingView.get_freshness`."""
+        with self.snapshot() as view:
+            return view.get_freshness()
+
+
+def _range(start: date, end: date, locations: Locations) -> dict[str, Any]:
+    return {"start": start, "end": end, "locations": None if locations is None else list(locations)}
+
+
+def _typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
+    """The frame with exactly the documented dtypes, also where it is empty or a column is all missing."""
+    dtype: Any
+    for name, dtype in columns.items():
+        if dtype == frames.INSTANT:
+            frame[name] = pd.to_datetime(frame[name], utc=True).astype(dtype)
+        elif dtype == frames.DAY:
+            frame[name] = pd.to_datetime(frame[name]).astype(dtype)
+        else:
+            frame[name] = frame[name].astype(dtype)
+    return frame

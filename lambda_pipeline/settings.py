@@ -1,0 +1,171 @@
+"""Every setting of the platform, typed and frozen, built once at the edge from the environment and `.env`."""
+
+import os
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from lambda_pipeline.domain.catalogue import City, load_city
+from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.shipped import shipped_path
+
+_Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Settings(BaseSettings):
+    """The first system's names are kept; ours begin with LAMBDA_. Empty means not set."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, env_ignore_empty=True, env_file_encoding="utf-8", extra="ignore", populate_by_name=True
+    )
+
+    tomtom_api_key: SecretStr | None = Field(
+        None, alias="TOMTOM_API_KEY", description="Key of TomTom's traffic API, free at developer.tomtom.com."
+    )
+    aqicn_token: SecretStr | None = Field(
+        None,
+        alias="AQICN_TOKEN",
+        description="Token of the AQICN air quality API, free at aqicn.org/data-platform/token.",
+    )
+    kafka_bootstrap_servers: str | None = Field(
+        None,
+        alias="KAFKA_BOOTSTRAP_SERVERS",
+        description="Brokers as host:port, comma-separated; none: the embedded one.",
+    )
+    kafka_topic: str = Field(
+        "traffic-aqi-data", alias="KAFKA_TOPIC", description="The topic that observations go through.",
+        pattern=r"^[a-zA-Z0-9._-]{1,249}$",
+    )  # fmt: skip
+    kafka_consumer_group: str = Field(
+        "speed-layer-consumer", alias="KAFKA_CONSUMER_GROUP", description="Consumer group of the speed daemons."
+    )
+    kafka_partitions: int = Field(
+        4, alias="LAMBDA_KAFKA_PARTITIONS", ge=1, le=1000, description="Partitions of the topic when it is created."
+    )
+    database_url: SecretStr | None = Field(
+        None, alias="DATABASE_URL", description="PostgreSQL 17+ as the daemons' user; none: the embedded server."
+    )
+    owner_database_url: SecretStr | None = Field(
+        None, alias="LAMBDA_OWNER_DATABASE_URL",
+        description="The same database as the user that may change its schema; DATABASE_URL's if not set.",
+    )  # fmt: skip
+    reader_database_url: SecretStr | None = Field(
+        None, alias="LAMBDA_READER_DATABASE_URL",
+        description="The same database as a user that may only read, for the dashboard; DATABASE_URL's if not set.",
+    )  # fmt: skip
+    dagster_database_url: SecretStr | None = Field(
+        None, alias="LAMBDA_DAGSTER_DATABASE_URL",
+        description="Dagster's own database, as postgresql+psycopg2://…; required where DATABASE_URL is set.",
+    )  # fmt: skip
+    city_name: str = Field(
+        "jakarta", alias="LAMBDA_CITY", description="Name of a shipped city catalogue, or path of a TOML file."
+    )
+    home: Path = Field(Path(".lambda"), alias="LAMBDA_HOME", description="Data folder of the embedded stack.")
+    cache: Path = Field(
+        default_factory=lambda: Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lambda-pipeline",
+        alias="LAMBDA_CACHE", description="Where downloaded jars are kept; ~/.cache/lambda-pipeline if not set.",
+    )  # fmt: skip
+    history_start: date = Field(
+        date(2025, 1, 1), alias="LAMBDA_HISTORY_START",
+        description="First day of history, in city time; earlier observations are refused. Only ever lowered.",
+    )  # fmt: skip
+    poll_interval_seconds: int | None = Field(
+        None, alias="LAMBDA_POLL_INTERVAL", ge=1, le=3600,
+        description="Seconds between polls of a location; none: computed from the catalogue and TomTom's daily quota.",
+    )  # fmt: skip
+    stale_reading_seconds: int = Field(
+        3 * 3600, alias="LAMBDA_STALE_READING", ge=60,
+        description="Seconds after which a station's reading counts as missing.",
+    )  # fmt: skip
+    tomtom_base_url: str = Field(
+        "https://api.tomtom.com", alias="LAMBDA_TOMTOM_URL", description="Base address of TomTom's API."
+    )
+    aqicn_base_url: str = Field(
+        "https://api.waqi.info", alias="LAMBDA_AQICN_URL", description="Base address of the AQICN API."
+    )
+    speed_max_records: int = Field(
+        5000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=100_000, description="Most records of one speed commit."
+    )
+    speed_max_wait_seconds: float = Field(
+        0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
+        description="Longest wait of the speed daemon for new records, in seconds.",
+    )  # fmt: skip
+    listen: str = Field("127.0.0.1", alias="LAMBDA_LISTEN", description="Address that what is served listens on.")
+    dashboard_port: _Port = Field(
+        8501, alias="LAMBDA_DASHBOARD_PORT", description="The dashboard's port; the next free one if taken."
+    )
+    dagster_port: _Port = Field(
+        3000, alias="LAMBDA_DAGSTER_PORT", description="Dagster's port; the next free one if taken."
+    )
+    refresh_seconds: int = Field(
+        10, alias="LAMBDA_REFRESH", ge=1, le=3600, description="Seconds between refreshes of the dashboard."
+    )
+    tile_url: str = Field(
+        "https://tile.openstreetmap.org/{z}/{x}/{y}.png", alias="LAMBDA_TILE_URL",
+        description="Raster tiles under the maps; 'none' draws them on a plain background.",
+    )  # fmt: skip
+    tile_attribution: str = Field(
+        "© OpenStreetMap contributors",
+        alias="LAMBDA_TILE_ATTRIBUTION",
+        description="What the tiles' owner asks to be shown.",
+    )
+    log_level: str = Field(
+        "INFO",
+        alias="LAMBDA_LOG_LEVEL",
+        pattern="^(DEBUG|INFO|WARNING|ERROR)$",
+        description="DEBUG, INFO, WARNING or ERROR.",
+    )
+
+    @field_validator("tile_url")
+    @classmethod
+    def _no_tiles(cls, value: str) -> str:
+        return "" if value.lower() == "none" else value
+
+    @cached_property
+    def city(self) -> City:
+        """The city's catalogue. Raises CatalogueError."""
+        name = self.city_name
+        if self._names_file():
+            return load_city(Path(name))
+        try:
+            return load_city(shipped_path("cities", f"{name}.toml"))
+        except FileNotFoundError:
+            shipped = ", ".join(sorted(path.stem for path in shipped_path("cities").glob("*.toml")))
+            raise SettingsError(
+                f"LAMBDA_CITY: there is no shipped city {name!r} (there is: {shipped}).",
+                "Name one of these, or the path of a TOML file.",
+            ) from None
+
+    def city_path(self) -> str:
+        """LAMBDA_CITY for a process that may run in another folder."""
+        return str(Path(self.city_name).resolve()) if self._names_file() else self.city_name
+
+    def _names_file(self) -> bool:
+        return self.city_name.endswith(".toml") or "/" in self.city_name or os.sep in self.city_name
+
+    @property
+    def poll_interval(self) -> timedelta | None:
+        """The set interval, or None where it is to be computed."""
+        return None if self.poll_interval_seconds is None else timedelta(seconds=self.poll_interval_seconds)
+
+    def describe(self) -> str:
+        """The effective settings on one line, secrets masked: for the log at start."""
+        shown = []
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if value is not None:
+                shown.append(f"{field.alias}={'***' if isinstance(value, SecretStr) else value}")
+        return " ".join(shown)
+
+
+def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:
+    """Settings from the environment, then `.env`. Raises SettingsError that names the setting and what is wrong."""
+    try:
+        return Settings(_env_file=env_file, **overrides)  # type: ignore[arg-type]
+    except ValidationError as error:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_input=False))
+        raise SettingsError(f"settings: {problems}.", "See .env.example for what each means.") from None

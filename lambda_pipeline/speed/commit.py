@@ -1,0 +1,80 @@
+"""One micro-batch, one transaction: the speed layer's side of the union.
+
+An observation is in the speed layer if it was consumed and no batch coverage contains it. The publish (see
+batch/publish.py) removes what it covers, so a commit has to leave out what is already published.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from lambda_pipeline.domain.log import DeadLetter, Incoming
+from lambda_pipeline.errors import StaleOffsetsError
+from lambda_pipeline.storage import locks
+from lambda_pipeline.storage.dead_letters import insert_dead_letters
+from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
+from lambda_pipeline.storage.log_partitions import LogPartition
+from lambda_pipeline.storage.sql import sql
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A partition's offset on its way: from the one that this consumer believes is stored, to the next to consume."""
+
+    partition: LogPartition
+    expected: int
+    next: int
+
+
+@dataclass(frozen=True, slots=True)
+class MicroBatch:
+    """What one commit takes: valid observations, dead letters, and the offsets that both of them cover."""
+
+    observations: tuple[Incoming, ...]
+    dead_letters: tuple[DeadLetter, ...]
+    moves: tuple[Move, ...]
+
+
+def commit_micro_batch(engine: sa.Engine, batch: MicroBatch, timezone: str) -> int:
+    """Commit a micro-batch; returns how many observations the speed layer gained.
+
+    1. COPY the observations into a temporary table.
+    2. Take the publish lock shared: from here on no swap runs, and every statement sees the last one.
+    3. Compare and swap the stored offsets: a zombie, whose partitions another consumer moved on, stops here.
+    4. Upsert `latest_observations` from the whole batch.
+    5. Insert into `realtime_data`, in key order, what neither it nor the published part of `raw_data` holds.
+    6. Add exactly what was inserted to `realtime_hourly`, pre-aggregated and in key order.
+    7. Keep the dead letters.
+
+    Raises StaleOffsetsError (3.), DatabaseUnavailableError; conflicts with other transactions pass through to
+    `retrying`.
+    """
+    with transaction(engine) as connection:
+        copy_incoming(connection, batch.observations)
+        locks.hold_publish_shared(connection)
+        _move_offsets(connection, batch.moves)
+        upsert_latest(connection)
+        gained = connection.execute(sql("speed/insert_realtime"), {"timezone": timezone}).scalar_one()
+        insert_dead_letters(connection, batch.dead_letters)
+    return int(gained)
+
+
+def load_offsets(engine: sa.Engine, partitions: Mapping[int, LogPartition]) -> dict[int, int | None]:
+    """The next offset to consume per partition number; None where nothing was consumed yet."""
+    with transaction(engine, read_only=True) as connection:
+        rows = connection.execute(sa.text("select log_partition, next_offset from stream_offsets"))
+        stored = {row.log_partition: row.next_offset for row in rows}
+    return {number: stored.get(partition.id) for number, partition in partitions.items()}
+
+
+def _move_offsets(connection: sa.Connection, moves: tuple[Move, ...]) -> None:
+    for move in sorted(moves, key=lambda move: move.partition.id):
+        values = {"partition": move.partition.id, "expected": move.expected, "next": move.next}
+        moved = connection.execute(sql("speed/move_offset"), values).rowcount
+        if moved != 1:
+            raise StaleOffsetsError(
+                f"{move.partition.at(move.expected)} was already consumed by another consumer; "
+                "this batch is dropped and reading goes on from the stored offset."
+            )

@@ -1,0 +1,1 @@
+"""PostgreSQL: engine, transactions, COPY, migrations, and the loader of the SQL files. Knows no layer."""

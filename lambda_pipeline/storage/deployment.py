@@ -1,0 +1,122 @@
+"""What a database belongs to: one city, one time zone, one start of history, and the locations that it knows."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+
+import sqlalchemy as sa
+
+from lambda_pipeline.domain.catalogue import City, Location
+from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.domain.observation import Validator
+from lambda_pipeline.domain.peak_hours import PeakWindow
+from lambda_pipeline.errors import DeploymentMismatchError, SchemaError
+
+
+@dataclass(frozen=True, slots=True)
+class Deployment:
+    """A database's city as the database knows it. `locations` has every location ever known, by name."""
+
+    city: str
+    timezone: str
+    history_start: date
+    peak_windows: tuple[PeakWindow, ...]
+    locations: dict[str, Location]
+
+    def clock(self) -> CityClock:
+        """The city's clock."""
+        return CityClock(self.timezone, self.peak_windows)
+
+    def validator(self) -> Validator:
+        """Judges messages by this database's catalogue."""
+        clock = self.clock()
+        return Validator(self.locations, clock, clock.day_start(self.history_start))
+
+
+def claim(connection: sa.Connection, city: City, history_start: date, poll_interval: timedelta | None = None) -> None:
+    """Make the database this city's, or check that it is, and bring the catalogue's locations and windows in.
+
+    The start of history is only ever lowered. A location that left the catalogue is switched off, never deleted.
+    Raises DeploymentMismatchError for another city or zone, CatalogueError for a zone of odd clock shifts.
+    """
+    city.clock().refuse_odd_shifts(history_start, datetime.now(UTC).date() + timedelta(days=3650))
+    found = connection.execute(sa.text("select city, timezone from deployment for update")).one_or_none()
+    if found is not None and (found.city, found.timezone) != (city.name, city.timezone):
+        raise DeploymentMismatchError(
+            f"this database belongs to {found.city} ({found.timezone}), not to {city.name} ({city.timezone}).",
+            "One database serves one city: set DATABASE_URL (or LAMBDA_HOME) to another, or LAMBDA_CITY to this one.",
+        )
+    connection.execute(
+        sa.text(
+            "insert into deployment as d (city, timezone, history_start) values (:city, :timezone, :start) "
+            "on conflict (only_row) do update set history_start = least(d.history_start, excluded.history_start)"
+        ),
+        {"city": city.name, "timezone": city.timezone, "start": history_start},
+    )
+    if poll_interval is not None:
+        connection.execute(
+            sa.text("update deployment set poll_interval_seconds = :seconds"),
+            {"seconds": max(1, round(poll_interval.total_seconds()))},
+        )
+    _store_windows(connection, city.peak_windows)
+    register_locations(connection, city.locations, "catalogue")
+    connection.execute(
+        sa.text(
+            "update locations set is_active = (name = any(:names)) "
+            "where origin = 'catalogue' and is_active <> (name = any(:names))"
+        ),
+        {"names": [location.name for location in city.locations]},
+    )
+
+
+def register_locations(connection: sa.Connection, locations: Iterable[Location], origin: str) -> None:
+    """Add locations ('catalogue' or 'import'), or bring the known ones up to date. The catalogue has the last word."""
+    rows = [
+        {
+            "name": location.name,
+            "station": location.aqicn_station,
+            "latitude": location.latitude,
+            "longitude": location.longitude,
+            "origin": origin,
+        }
+        for location in sorted(locations, key=lambda location: location.name)
+    ]
+    if rows:
+        connection.execute(
+            sa.text(
+                "insert into locations as l (name, aqicn_station, latitude, longitude, origin) "
+                "values (:name, :station, :latitude, :longitude, :origin) "
+                "on conflict (name) do update set aqicn_station = excluded.aqicn_station, "
+                "latitude = excluded.latitude, longitude = excluded.longitude, origin = excluded.origin "
+                "where l.origin <> 'catalogue' or excluded.origin = 'catalogue'"
+            ),
+            rows,
+        )
+
+
+def load_deployment(connection: sa.Connection) -> Deployment:
+    """The deployment that the database holds. Raises SchemaError where it was never set up."""
+    row = connection.execute(sa.text("select city, timezone, history_start from deployment")).one_or_none()
+    if row is None:
+        raise SchemaError("the database belongs to no city yet.", "Run `lambda-pipeline db upgrade`.")
+    windows = connection.execute(sa.text("select start_hour, end_hour from peak_windows order by start_hour"))
+    places = connection.execute(sa.text("select name, aqicn_station, latitude, longitude from locations"))
+    return Deployment(
+        row.city,
+        row.timezone,
+        row.history_start,
+        tuple(PeakWindow(*window) for window in windows),
+        {place.name: Location(*place) for place in places},
+    )
+
+
+def _store_windows(connection: sa.Connection, windows: tuple[PeakWindow, ...]) -> None:
+    stored = connection.execute(sa.text("select start_hour, end_hour from peak_windows")).all()
+    if {tuple(row) for row in stored} == {(window.start_hour, window.end_hour) for window in windows}:
+        return
+    connection.execute(sa.text("delete from peak_windows"))
+    if windows:
+        connection.execute(
+            sa.text("insert into peak_windows (start_hour, end_hour) values (:start, :end)"),
+            [{"start": window.start_hour, "end": window.end_hour} for window in windows],
+        )

@@ -1,0 +1,127 @@
+"""Brings a database to the newest schema: numbered SQL files by Alembic, then the views, all in one transaction."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic.config import Config
+from alembic.runtime.environment import EnvironmentContext
+from alembic.script import ScriptDirectory
+
+from lambda_pipeline.domain.air_quality import AQI_BANDS
+from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS
+from lambda_pipeline.errors import SchemaError
+from lambda_pipeline.storage import locks
+from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.incoming import driver_connection
+from lambda_pipeline.storage.sql import sql_text
+
+logger = logging.getLogger(__name__)
+VERSION_TABLE = "schema_version"
+
+
+@dataclass(frozen=True, slots=True)
+class Upgrade:
+    """What an upgrade did: schema versions before (None: empty database) and after."""
+
+    before: str | None
+    after: str
+
+
+def newest_version() -> str:
+    """The schema version that this code works with."""
+    head = _scripts().get_current_head()
+    if head is None:
+        raise SchemaError("the installation has no migrations.", "Reinstall lambda-pipeline.")
+    return head
+
+
+def upgrade(engine: sa.Engine) -> Upgrade:
+    """Upgrade whatever the database holds, in one transaction; a second run changes nothing.
+
+    The engine's user must own the database or be a superuser. Raises SchemaError for tables that are not ours.
+    """
+    scripts = _scripts()
+    with transaction(engine) as connection:
+        locks.hold_migration(connection)
+        before = _version(connection)
+        if before is None:
+            _refuse_foreign_tables(connection)
+        _run_migrations(connection, scripts)
+        run_script(connection, sql_text("serving/views"), as_role="lambda_owner")
+        store_rules(connection)
+        after = _version(connection)
+    if after is None:
+        raise SchemaError("the upgrade left no schema version.")
+    logger.info("schema %s -> %s", before, after)
+    return Upgrade(before, after)
+
+
+def require_newest(engine: sa.Engine) -> None:
+    """Raise SchemaError unless the database has this version's schema."""
+    with transaction(engine, read_only=True) as connection:
+        found = _version(connection)
+    if found != newest_version():
+        raise SchemaError(
+            f"the database's schema is {found or 'missing'}, this version works with {newest_version()}.",
+            "Run `lambda-pipeline db upgrade`.",
+        )
+
+
+def run_script(connection: sa.Connection, script: str, as_role: str | None = None) -> None:
+    """Run a file of several statements in the connection's transaction, as another role if one is named."""
+    with driver_connection(connection).cursor() as cursor:
+        if as_role:
+            cursor.execute(f"set local role {as_role}")
+        cursor.execute(script)
+        cursor.execute("reset role")
+
+
+def store_rules(connection: sa.Connection) -> None:
+    """Write the domain's bands to the reference tables that SQL reads."""
+    connection.execute(sa.text("delete from aqi_bands"))
+    connection.execute(
+        sa.text("insert into aqi_bands (upper, category, colour) values (:upper, :category, :colour)"),
+        [{"upper": band.upper, "category": band.category, "colour": band.colour} for band in AQI_BANDS],
+    )
+    connection.execute(sa.text("delete from traffic_levels"))
+    connection.execute(
+        sa.text("insert into traffic_levels (level, below, name, english) values (:level, :below, :name, :english)"),
+        [
+            {"level": band.level, "below": band.below, "name": band.name, "english": band.english}
+            for band in TRAFFIC_LEVELS
+        ],
+    )
+
+
+def _scripts() -> ScriptDirectory:
+    here = Path(__file__).resolve().parent
+    return ScriptDirectory(str(here), version_locations=[str(here / "versions")])
+
+
+def _run_migrations(connection: sa.Connection, scripts: ScriptDirectory) -> None:
+    def to_head(revision: object, _context: object) -> object:
+        return scripts._upgrade_revs("head", revision)  # type: ignore[arg-type]
+
+    environment = EnvironmentContext(Config(), scripts, fn=to_head)
+    environment.configure(connection=connection, version_table=VERSION_TABLE, transaction_per_migration=False)
+    environment.run_migrations()
+
+
+def _version(connection: sa.Connection) -> str | None:
+    if connection.execute(sa.text("select to_regclass(:name)"), {"name": VERSION_TABLE}).scalar() is None:
+        return None
+    version = connection.execute(sa.text(f"select version_num from {VERSION_TABLE}")).scalar()  # noqa: S608
+    return None if version is None else str(version)
+
+
+def _refuse_foreign_tables(connection: sa.Connection) -> None:
+    found = connection.execute(
+        sa.text("select string_agg(tablename, ', ' order by tablename) from pg_tables where schemaname = 'public'")
+    ).scalar()
+    if found:
+        raise SchemaError(
+            f"the database is not empty and not ours; it holds {found}.",
+            "Give lambda-pipeline a database of its own (DATABASE_URL).",
+        )

@@ -1,0 +1,1 @@
+"""Kafka: client settings, the topic, and reading ranges of it. Knows no layer."""

@@ -1,0 +1,85 @@
+"""Reading a bounded range of the log, for whoever reads it again from a position."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from kafka import KafkaConsumer, TopicPartition
+
+from lambda_pipeline.domain.log import Record
+from lambda_pipeline.errors import BrokerUnavailableError
+from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+
+_POLL_MS = 1000
+_IDLE_POLLS = 60  # a minute without a record although there should be some
+
+
+@dataclass(frozen=True, slots=True)
+class LogBounds:
+    """What the log still holds of a partition: offsets [beginning, end)."""
+
+    beginning: int
+    end: int
+
+
+class LogReader:
+    """Reads given ranges of a topic's partitions, in no consumer group. Close it, or use it in a with block."""
+
+    def __init__(self, connection: KafkaConnection, topic: str) -> None:
+        """Connects at once. Raises BrokerUnavailableError."""
+        self._connection = connection
+        self._topic = topic
+        with broker_errors(connection):
+            self._consumer: Any = KafkaConsumer(
+                **connection.client_settings("reader"),
+                group_id=None,
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                fetch_max_wait_ms=100,
+            )
+
+    def __enter__(self) -> "LogReader":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._consumer.close()
+
+    def bounds(self, partitions: tuple[int, ...]) -> dict[int, LogBounds]:
+        """What the log holds now, by partition."""
+        topic_partitions = [TopicPartition(self._topic, number) for number in partitions]
+        with broker_errors(self._connection):
+            beginning = self._consumer.beginning_offsets(topic_partitions)
+            end = self._consumer.end_offsets(topic_partitions)
+        return {tp.partition: LogBounds(beginning[tp], end[tp]) for tp in topic_partitions}
+
+    def read(self, ranges: Mapping[int, tuple[int, int]], max_records: int) -> Iterator[dict[int, list[Record]]]:
+        """Batches of records by partition, each partition's in offset order, until every [start, end) is read.
+
+        Memory is bounded by `max_records` and the client's fetch sizes. Raises BrokerUnavailableError where the
+        broker stops answering before the end.
+        """
+        with broker_errors(self._connection):
+            pending = {
+                TopicPartition(self._topic, number): end for number, (start, end) in ranges.items() if start < end
+            }
+            self._consumer.assign(list(pending))
+            for tp in pending:
+                self._consumer.seek(tp, ranges[tp.partition][0])
+            idle = 0
+            while pending:
+                polled = self._consumer.poll(timeout_ms=_POLL_MS, max_records=max_records)
+                batch = {}
+                for tp, records in polled.items():
+                    within = [record for record in records if record.offset < pending.get(tp, 0)]
+                    if within:
+                        batch[tp.partition] = within
+                idle = 0 if batch else idle + 1
+                if idle > _IDLE_POLLS:
+                    raise BrokerUnavailableError(f"Kafka sent nothing more of {self._topic} before the range was read.")
+                # a position past the end also covers what is no record, e.g. transaction markers
+                done = [tp for tp, end in pending.items() if self._consumer.position(tp) >= end]
+                for tp in done:
+                    del pending[tp]
+                self._consumer.pause(*done)
+                if batch:
+                    yield batch

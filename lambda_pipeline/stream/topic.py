@@ -1,0 +1,106 @@
+"""The topic: created or verified at start, and identified by its UUID."""
+
+import logging
+from dataclasses import dataclass
+from uuid import UUID
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType
+from kafka.errors import TopicAlreadyExistsError
+
+from lambda_pipeline.errors import TopicMismatchError
+from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+
+logger = logging.getLogger(__name__)
+RETENTION_MS = 7 * 24 * 3600 * 1000  # outlasts a long outage of the batch layer
+MAX_MESSAGE_BYTES = 1_048_576
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """A topic as the broker describes it; `log_id` is new whenever the topic is recreated."""
+
+    name: str
+    log_id: UUID
+    partitions: tuple[int, ...]
+
+
+def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replication_factor: int = -1) -> Topic:
+    """Create the topic, or verify the one that is there.
+
+    Raises TopicMismatchError with the command that mends it where timestamps are not the broker's append times or
+    retention is shorter than seven days; BrokerUnavailableError where Kafka is away.
+    """
+    with broker_errors(connection):
+        admin = KafkaAdminClient(**connection.client_settings("admin"))
+        try:
+            if name not in admin.list_topics():
+                _create(admin, name, partitions, replication_factor)
+            else:
+                _verify(admin, connection, name)
+            return _describe(admin, name)
+        finally:
+            admin.close()
+
+
+def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
+    """The topic as it is, or None. Raises BrokerUnavailableError."""
+    with broker_errors(connection):
+        admin = KafkaAdminClient(**connection.client_settings("admin"))
+        try:
+            return _describe(admin, name) if name in admin.list_topics() else None
+        finally:
+            admin.close()
+
+
+def _create(admin: KafkaAdminClient, name: str, partitions: int, replication_factor: int) -> None:
+    configs = {
+        "message.timestamp.type": "LogAppendTime",
+        "retention.ms": str(RETENTION_MS),
+        "max.message.bytes": str(MAX_MESSAGE_BYTES),
+    }
+    try:
+        admin.create_topics(
+            {name: {"num_partitions": partitions, "replication_factor": replication_factor, "configs": configs}},
+            wait_for_metadata=True,
+        )
+        logger.info("created topic %s with %d partitions", name, partitions)
+    except TopicAlreadyExistsError:
+        logger.info("topic %s was just created by another process", name)
+        admin.wait_for_topics([name])
+
+
+def _verify(admin: KafkaAdminClient, connection: KafkaConnection, name: str) -> None:
+    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
+    found = _flatten(described, name)
+    mend = f"kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --topic {name} --add-config"
+    if found.get("message.timestamp.type") != "LogAppendTime":
+        raise TopicMismatchError(
+            f"topic {name} has message.timestamp.type={found.get('message.timestamp.type')}, not LogAppendTime, "
+            "so that nobody can tell when a record arrived.",
+            f"Mend it with: {mend} message.timestamp.type=LogAppendTime",
+        )
+    retention = int(found.get("retention.ms") or -1)
+    if 0 <= retention < RETENTION_MS:
+        raise TopicMismatchError(
+            f"topic {name} keeps records for {retention / 3_600_000:g} hours, less than the seven days that the batch "
+            "layer may be away.",
+            f"Mend it with: {mend} retention.ms={RETENTION_MS}",
+        )
+
+
+def _flatten(described: object, name: str) -> dict[str, str | None]:
+    """Settings of a topic out of kafka-python's answer."""
+    if not isinstance(described, dict):
+        raise TypeError(f"unexpected answer for topic {name}: {described!r}")
+    for by_name in described.values():
+        if name in by_name:
+            return {key: value.get("value") for key, value in by_name[name].items()}
+    return {}
+
+
+def _describe(admin: KafkaAdminClient, name: str) -> Topic:
+    described = admin.describe_topics([name])[0]
+    return Topic(
+        name, UUID(str(described["topic_id"])), tuple(sorted(p["partition_index"] for p in described["partitions"]))
+    )

@@ -1,0 +1,1 @@
+"""The dashboard's tests: pure figures from frames, and the whole page over a fake serving layer."""

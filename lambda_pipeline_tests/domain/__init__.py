@@ -1,0 +1,1 @@
+"""Tests of the domain: the rules at every boundary, without I/O."""

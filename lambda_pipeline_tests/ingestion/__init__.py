@@ -1,0 +1,1 @@
+"""Tests of lambda_pipeline.ingestion."""

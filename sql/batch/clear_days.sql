@@ -1,0 +1,1 @@
+delete from batch_aggregations where hour is null and date >= :first and date < :until

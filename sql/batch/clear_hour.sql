@@ -1,0 +1,1 @@
+delete from batch_aggregations where hour_start = :hour and hour is not null

@@ -1,0 +1,1 @@
+delete from realtime_hourly where hour_start = :hour

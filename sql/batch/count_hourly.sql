@@ -1,0 +1,1 @@
+select count(*) from batch_aggregations where hour is not null and date >= :first and date < :until

@@ -1,0 +1,19 @@
+insert into batch_aggregations (
+    date, location, data_points_count,
+    aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum, traffic_count, min_traffic, max_traffic,
+    speed_sum_m_h, speed_count, min_speed, max_speed, ratio_sum_ppb, ratio_count, min_ratio, max_ratio, expected_count,
+    peak_data_points_count, peak_aqi_sum, peak_aqi_count, peak_traffic_sum, peak_traffic_count
+)
+select
+    date, location, sum(data_points_count),
+    sum(aqi_sum), sum(aqi_count), min(min_aqi), max(max_aqi), sum(traffic_sum), sum(traffic_count), min(min_traffic),
+    max(max_traffic), sum(speed_sum_m_h), sum(speed_count), min(min_speed), max(max_speed), sum(ratio_sum_ppb),
+    sum(ratio_count), min(min_ratio), max(max_ratio), sum(expected_count),
+    coalesce(sum(data_points_count) filter (where is_peak_hour(hour)), 0),
+    coalesce(sum(aqi_sum) filter (where is_peak_hour(hour)), 0),
+    coalesce(sum(aqi_count) filter (where is_peak_hour(hour)), 0),
+    coalesce(sum(traffic_sum) filter (where is_peak_hour(hour)), 0),
+    coalesce(sum(traffic_count) filter (where is_peak_hour(hour)), 0)
+from batch_aggregations
+where hour is not null and date >= :first and date < :until
+group by date, location

@@ -1,0 +1,13 @@
+select
+    c.location, c.latitude, c.longitude,
+    c.observed_at, extract(epoch from now() - c.observed_at)::double precision,
+    c.aqi_value, c.aqi_category, c.aqi_observed_at,
+    extract(epoch from now() - c.aqi_observed_at)::double precision,
+    c.aqi_measured_at, c.dominant_pollutant, c.pollutants::text, c.attributions::text,
+    c.traffic_level, c.traffic_observed_at, extract(epoch from now() - c.traffic_observed_at)::double precision,
+    c.current_speed, c.free_flow_speed, c.congestion_ratio, c.road_closure,
+    coalesce(is_peak_hour(extract(hour from c.observed_at at time zone d.timezone)::integer), false),
+    c.layer
+from current_conditions c
+cross join deployment d
+order by c.location
