@@ -15,7 +15,6 @@ _ABOVE = str(Path(__file__).resolve().parent.parent)
 if _ABOVE not in sys.path:
     sys.path.append(_ABOVE)
 
-import sqlalchemy as sa  # noqa: E402
 import streamlit as st  # noqa: E402
 
 from dashboard import formats, header, reading, sidebar, states, theme  # noqa: E402
@@ -30,8 +29,6 @@ from lambda_pipeline.settings import load_settings  # noqa: E402
 
 TABS = (("heatmaps", heatmaps), ("peaks", peak_hours), ("statistics", statistics), ("raw", raw_data))
 CITY, KNOWN, KEPT = "city", "known", "kept"  # in the session: what was read last, used while the database is away
-# a reader's session: nothing it does may hang the page or hold anything up
-SESSION = "-c statement_timeout=30000 -c idle_in_transaction_session_timeout=30000 -c timezone=UTC"
 ICON = Path(__file__).resolve().parent / "icon.svg"  # a file: Streamlit would fetch an emoji's or a symbol's picture
 
 
@@ -125,11 +122,7 @@ def _wait(error: Exception, t: Texts, options: PageOptions) -> None:
 @st.cache_resource(show_spinner=False)
 def _serving(url: str) -> Serving:
     """The real serving layer over a small pool of connections, shared by all sessions of this process."""
-    address = sa.make_url(url).set(drivername="postgresql+psycopg")
-    session = {"application_name": "lambda-pipeline dashboard", "connect_timeout": 5, "options": SESSION}
-    return ServingLayer(
-        sa.create_engine(address, pool_size=4, max_overflow=4, pool_pre_ping=True, connect_args=session)
-    )
+    return ServingLayer.open(url, "dashboard")
 
 
 def run() -> None:

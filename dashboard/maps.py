@@ -182,7 +182,10 @@ def hover_card(row: "pd.Series[Any]", measure: Measure, clock: CityClock, t: Tex
     lines.append(t("hover.peak") if row["is_peak_hour"] else t("hover.off_peak"))
     observed, age = row[f"{measure.key}_observed_at"], row[f"{measure.key}_age_seconds"]
     if not formats.is_missing(observed):
-        lines.append(t("hover.observed", time=formats.date_time(observed, clock), age=t.age(age)))
+        lines.append(t("hover.observed", time=formats.date_time(observed, clock)))
+        # An age only where it matters, and in hours: Streamlit draws a chart anew, zoom and all, when a letter changes.
+        if age >= 3600:
+            lines.append(f"<b>{t('hover.old', hours=t.number(age // 3600))}</b>")
     if not formats.is_missing(row["layer"]):
         lines.append(t("hover.layer", layer=t(f"layer.{row['layer']}")))
     return "<br>".join(lines)

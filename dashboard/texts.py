@@ -11,7 +11,6 @@ from typing import Any, Final
 import pandas as pd
 
 ENGLISH: Final[Mapping[str, str]] = {
-    "page.title": "{city}: traffic and air",
     "page.fallback": "Traffic and air",
     "page.subtitle": "Traffic and air quality, live and over the months",
     "tab.heatmaps": "Heatmaps",
@@ -29,7 +28,6 @@ ENGLISH: Final[Mapping[str, str]] = {
     "status.nothing.help": "Nothing was observed yet.",
     "header.newest": "Newest observation",
     "header.observations": "Observations served",
-    "header.observations.detail": "in {hours} location days and hours",
     "header.of_layers": "speed {speed} · batch {batch}",
     "header.speed": "Speed layer",
     "header.batch": "Batch layer",
@@ -43,7 +41,6 @@ ENGLISH: Final[Mapping[str, str]] = {
     "sidebar.locations.all": "All locations",
     "sidebar.range": "Days",
     "sidebar.range.help": "City days, both ends included. The maps always show the newest state.",
-    "sidebar.clock": "City time",
     "sidebar.peak.now": "Peak hours now",
     "sidebar.peak.not": "Off-peak now",
     "sidebar.peak.windows": "Peak windows: {windows}",
@@ -53,7 +50,8 @@ ENGLISH: Final[Mapping[str, str]] = {
     "sidebar.layers.batch": "**Batch** recomputes every hour from the whole history.",
     "sidebar.layers.serving": "**Serving** joins the two: every observation counts exactly once.",
     "sidebar.sources": "Sources",
-    "sidebar.sources.aqi": "Air quality: World Air Quality Index Project (waqi.info) and the stations' own sources: {sources}",
+    "sidebar.sources.aqi": "Air quality: World Air Quality Index Project (waqi.info) "
+    "and the stations' own sources: {sources}",
     "sidebar.sources.none": "none named yet",
     "sidebar.sources.traffic": "Traffic: © TomTom",
     "sidebar.sources.tiles": "Map: {attribution}",
@@ -62,7 +60,6 @@ ENGLISH: Final[Mapping[str, str]] = {
     "map.aqi": "Air quality now (AQI)",
     "map.note": "Newest value of each place; the number is the value, the glow its colour. Point or tap for details.",
     "map.without_coordinates": "Not on the map, because no coordinates are known",
-    "map.no_points": "No location with coordinates has a value yet.",
     "map.alt.traffic": "Map of the newest traffic level of each location",
     "map.alt.aqi": "Map of the newest air quality index of each location",
     # measures
@@ -89,7 +86,8 @@ ENGLISH: Final[Mapping[str, str]] = {
     "layer.speed": "speed",
     "layer.both": "both",
     # hover
-    "hover.observed": "Observed {time}, {age}",
+    "hover.observed": "Observed {time}",
+    "hover.old": "Over {hours} h old",
     "hover.measured": "Station's reading of {time}",
     "hover.dominant": "Dominant pollutant: {pollutant}",
     "hover.pollutants": "Sub-indices: {pollutants}",
@@ -122,12 +120,11 @@ ENGLISH: Final[Mapping[str, str]] = {
     "weekday.5": "Sat",
     "weekday.6": "Sun",
     # statistics
-    "statistics.note": "{start} to {end}",
     "statistics.avg_aqi": "Average AQI",
     "statistics.avg_traffic": "Average traffic level",
     "statistics.avg_speed": "Average speed",
     "statistics.range": "lowest {low}, highest {high}",
-    "statistics.peaks": "peak {peak} · off-peak {off_peak}",
+    "statistics.peaks": "peak {peak} · off {off_peak}",
     "statistics.observations": "Observations",
     "statistics.halves": "AQI {aqi} · traffic {traffic}",
     "statistics.completeness": "Completeness",

@@ -19,9 +19,7 @@ _Port = Annotated[int, Field(ge=1, le=65535)]
 class Settings(BaseSettings):
     """The first system's names are kept; ours begin with LAMBDA_. Empty means not set."""
 
-    model_config = SettingsConfigDict(
-        frozen=True, env_ignore_empty=True, env_file_encoding="utf-8", extra="ignore", populate_by_name=True
-    )
+    model_config = SettingsConfigDict(frozen=True, env_ignore_empty=True, env_file_encoding="utf-8", extra="ignore")
 
     tomtom_api_key: SecretStr | None = Field(
         None, alias="TOMTOM_API_KEY", description="Key of TomTom's traffic API, free at developer.tomtom.com."

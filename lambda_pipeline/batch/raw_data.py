@@ -70,28 +70,52 @@ def advance_raw_data(
         bounds = reader.bounds(topic.partitions)
         for number, partition in partitions.items():
             _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
-        frontiers = load_frontiers(engine)
-        ranges = {number: (frontiers.get(p.id, 0), bounds[number].end) for number, p in partitions.items()}
-        ranges = {number: (max(start, bounds[number].beginning), end) for number, (start, end) in ranges.items()}
-        for batch in reader.read(ranges, CHUNK_RECORDS):
-            chunk = _judge_chunk(batch, partitions, validator, ranges)
-            run.stored += retrying(lambda chunk=chunk: store_chunk(engine, chunk))  # type: ignore[misc]
-            run.records += sum(len(records) for records in batch.values())
-            run.dead_letters += len(chunk.dead_letters)
-            for number in batch:
-                partition = partitions[number]
-                start, end = chunk.moves[partition.id]
-                name = f"{partition.topic}[{number}]"
-                run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
-                ranges[number] = (end, ranges[number][1])
+        while not _store_ranges(engine, reader, partitions, bounds, validator, run):
+            logger.info("another run stores the same records; going on from its frontiers")
     return run
 
 
-def store_chunk(engine: sa.Engine, chunk: Chunk) -> int:
-    """Store a chunk and move its frontiers, in one transaction; returns how many rows are new.
+def _store_ranges(
+    engine: sa.Engine,
+    reader: LogReader,
+    partitions: dict[int, LogPartition],
+    bounds: dict[int, LogBounds],
+    validator: Validator,
+    run: RawRun,
+) -> bool:
+    """Store the log from the frontiers to `bounds`; False as soon as another run turns out to have moved a frontier.
+
+    A chunk that was given up leaves a hole before the next one, so nothing read after it may be stored.
+    """
+    frontiers = load_frontiers(engine)
+    ranges = {
+        number: (max(frontiers.get(p.id, 0), bounds[number].beginning), bounds[number].end)
+        for number, p in partitions.items()
+    }
+    for batch in reader.read(ranges, CHUNK_RECORDS):
+        chunk = _judge_chunk(batch, partitions, validator, ranges)
+        stored = retrying(lambda chunk=chunk: store_chunk(engine, chunk))  # type: ignore[misc]
+        if stored is None:
+            return False
+        run.stored += stored
+        run.records += sum(len(records) for records in batch.values())
+        run.dead_letters += len(chunk.dead_letters)
+        for number in batch:
+            partition = partitions[number]
+            start, end = chunk.moves[partition.id]
+            name = f"{partition.topic}[{number}]"
+            run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
+            ranges[number] = (end, ranges[number][1])
+    return True
+
+
+def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
+    """Store a chunk and move its frontiers, in one transaction; returns how many rows are new, None if given up.
 
     1. Take the raw lock: no other run and no import stores meanwhile.
-    2. Give the chunk up if a frontier is not where it was when the chunk was read: another run stored it.
+    2. Give the chunk up unless every frontier is where it was when the chunk was read: another run moved it, and
+       neither may this one store again what that one did, nor leave out what it did not. (A partition without a
+       frontier was never stored; its first chunk starts wherever the log does.)
     3. Make the months' partitions.
     4. COPY, insert what raw_data does not hold (the first stored position of a key never changes), count the hours.
     5. Keep the dead letters; move the frontiers.
@@ -99,9 +123,8 @@ def store_chunk(engine: sa.Engine, chunk: Chunk) -> int:
     with transaction(engine) as database:
         locks.hold_raw(database)
         frontiers = _frontiers(database)
-        if any(frontiers.get(partition, 0) > start for partition, (start, _) in chunk.moves.items()):
-            logger.info("another run stored these records first")
-            return 0
+        if any(frontiers.get(partition, start) != start for partition, (start, _) in chunk.moves.items()):
+            return None
         stored = _insert(database, chunk.observations)
         insert_dead_letters(database, chunk.dead_letters)
         for partition, (_, end) in sorted(chunk.moves.items()):
@@ -197,12 +220,16 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
         with transaction(engine) as database:
             locks.hold_raw(database)
             frontier = _frontiers(database).get(partition.id)
-            if frontier is None or frontier >= bounds.beginning:
-                return
             consumed = database.execute(
                 sa.text("select next_offset from stream_offsets where log_partition = :partition"),
                 {"partition": partition.id},
             ).scalar()
+            if frontier is None:
+                if consumed is None:
+                    return  # nobody has read this log yet: it begins where it begins
+                frontier = 0
+            if frontier >= bounds.beginning:
+                return
             held = min(max(consumed or 0, frontier), bounds.beginning)
             if held < bounds.beginning:
                 _note_loss(database, partition, held, bounds.beginning, accept_loss=accept_loss)

@@ -144,8 +144,8 @@ class _Services:
 
     def dashboard(self) -> "Service":
         """Streamlit, which may only read."""
+        from lambda_pipeline.local.dashboard import dashboard_command
         from lambda_pipeline.local.supervisor import Service, listens
-        from lambda_pipeline.shipped import shipped_path
 
         secret = {
             "DATABASE_URL",
@@ -155,10 +155,7 @@ class _Services:
             "AQICN_TOKEN",
         }
         environment = {name: value for name, value in self._environment.items() if name not in secret}
-        argv = [
-            sys.executable, "-m", "streamlit", "run", str(shipped_path("dashboard", "app.py")),
-            f"--server.port={self._dashboard_port}", f"--server.address={self._settings.listen}", *STREAMLIT_FLAGS,
-        ]  # fmt: skip
+        argv = dashboard_command(self._settings.listen, self._dashboard_port)
         return Service("dashboard", argv, environment, ready=listens(self._dashboard_port))
 
     def dagster(self) -> "list[Service]":
@@ -209,14 +206,6 @@ class _Services:
         from lambda_pipeline.local.supervisor import Service
 
         return Service(name, [sys.executable, "-m", "lambda_pipeline", *arguments], self._environment, ready=ready)
-
-
-STREAMLIT_FLAGS = (
-    "--server.headless=true",
-    "--browser.gatherUsageStats=false",
-    "--client.toolbarMode=minimal",
-    "--server.fileWatcherType=none",
-)
 
 
 def _fetch_jars(stack: "Stack") -> None:

@@ -13,7 +13,7 @@ from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.peak_hours import PeakWindow
 from lambda_pipeline.serving import frames
 from lambda_pipeline.storage.deployment import load_deployment
-from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.engine import make_engine, transaction
 from lambda_pipeline.storage.sql import sql
 
 Locations = Sequence[str] | None
@@ -108,6 +108,11 @@ class ServingLayer:
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
+
+    @classmethod
+    def open(cls, url: str, application: str) -> "ServingLayer":
+        """One on a database's address; `application` shows in pg_stat_activity. Raises SettingsError; connects later."""
+        return cls(make_engine(url, application))
 
     @contextmanager
     def snapshot(self) -> Iterator[ServingView]:

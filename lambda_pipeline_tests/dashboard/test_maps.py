@@ -1,5 +1,7 @@
 """Maps: a HEATMAP frame in, a figure out."""
 
+from datetime import timedelta
+
 import pandas as pd
 import pytest
 
@@ -10,7 +12,7 @@ from dashboard.texts import Texts
 from lambda_pipeline.domain.air_quality import AQI_BANDS
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS
-from lambda_pipeline_tests.dashboard.fake_serving import HOSTILE_NAME, PLACES, FakeServing
+from lambda_pipeline_tests.dashboard.fake_serving import HOSTILE_NAME, NOW, PLACES, FakeServing
 
 T = Texts()
 CLOCK = CityClock("Asia/Jakarta")
@@ -86,11 +88,32 @@ def test_the_ground_follows_the_theme_unless_tiles_lie_on_it() -> None:
 def test_a_hover_card_says_everything_known_about_a_place(conditions: pd.DataFrame) -> None:
     row = conditions.set_index("location", drop=False).loc["Kemayoran"]
     air, road = maps.hover_card(row, AQI, CLOCK, T), maps.hover_card(row, TRAFFIC, CLOCK, T)
-    for part in ("Kemayoran", str(row["aqi_value"]), row["aqi_category"], "PM2.5", "PM10 41", "NO2 7.4", "WIB",
-                 "2 min ago", "Off-peak", "Layer: speed", "World Air Quality Index Project"):  # fmt: skip
+    for part in (
+        "Kemayoran",
+        str(row["aqi_value"]),
+        row["aqi_category"],
+        "PM2.5",
+        "PM10 41",
+        "NO2 7.4",
+        "14:40 WIB",
+        "Off-peak",
+        "Layer: speed",
+        "World Air Quality Index Project",
+    ):
         assert part in air, part
-    for part in (str(row["traffic_level"]), "km/h free flow", "of the speed lost", "2 min ago"):
+    for part in (str(row["traffic_level"]), "km/h free flow", "of the speed lost", "14:40 WIB"):
         assert part in road, part
+
+
+def test_a_figure_changes_with_its_data_and_not_with_the_clock_until_a_place_is_old() -> None:
+    """Streamlit mounts a changed chart anew, and the reader's zoom is gone: not for a mere minute's sake."""
+    serving, figures = FakeServing(), []
+    for minutes in (2, 20, 200):
+        serving.now = NOW + timedelta(minutes=minutes)
+        conditions = serving.get_combined_heatmap_data().assign(is_peak_hour=False)
+        figures.append(conditions_map(conditions, AQI, CLOCK, T, MapOptions()).to_json())
+    assert figures[0] == figures[1] != figures[2]
+    assert "Over 3 h old" in figures[2]
 
 
 @MEASURES

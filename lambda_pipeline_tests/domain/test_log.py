@@ -11,9 +11,7 @@ from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import Validator
 
-VALIDATOR = Validator(
-    {"Krukut": Location("Krukut")}, CityClock("Asia/Jakarta"), datetime(2024, 12, 31, 17, tzinfo=UTC)
-)
+VALIDATOR = Validator({"Krukut": Location("Krukut")}, CityClock("Asia/Jakarta"), datetime(2024, 12, 31, 17, tzinfo=UTC))
 APPENDED_MS = 1748833205123
 APPENDED = datetime(2025, 6, 2, 3, 0, 5, 123000, tzinfo=UTC)
 
@@ -65,8 +63,14 @@ def test_a_measuring_time_without_an_offset_means_utc() -> None:
         (None, "tombstone (no value)"),
         (b"", "empty value"),
         (wire(location="Atlantis"), "location 'Atlantis' is not in the catalogue"),
-        (wire(aqi_measured_at="0001-01-01T00:00:00+14:00"), "aqi_measured_at 0001-01-01 00:00:00+14:00 is out of range"),
-        (wire(aqi_measured_at="9999-12-31T23:59:59-14:00"), "aqi_measured_at 9999-12-31 23:59:59-14:00 is out of range"),
+        (
+            wire(aqi_measured_at="0001-01-01T00:00:00+14:00"),
+            "aqi_measured_at 0001-01-01 00:00:00+14:00 is out of range",
+        ),
+        (
+            wire(aqi_measured_at="9999-12-31T23:59:59-14:00"),
+            "aqi_measured_at 9999-12-31 23:59:59-14:00 is out of range",
+        ),
     ],
 )
 def test_a_dead_letter_keeps_the_whole_record_and_the_reason(value: bytes | None, reason: str) -> None:

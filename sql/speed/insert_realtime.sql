@@ -20,6 +20,10 @@ with inserted as (
           and stored.timestamp = i.timestamp
           and stored.log_offset < covered.next_offset
     )
+    -- Judged invalid once, it stays so: raw_data's frontier may be beyond it, and no publish would ever contain it.
+    and not exists (
+        select from dead_letters d where d.log_partition = i.log_partition and d.log_offset = i.log_offset
+    )
     order by location, timestamp, log_partition, log_offset
     on conflict (location, timestamp) do nothing
     returning

@@ -31,8 +31,10 @@ left join (
 order by newest.location
 on conflict (location) do update set
     observed_at = greatest(latest.observed_at, excluded.observed_at),
-    latitude = coalesce(excluded.latitude, latest.latitude),
-    longitude = coalesce(excluded.longitude, latest.longitude),
+    latitude = case when excluded.observed_at > latest.observed_at
+        then coalesce(excluded.latitude, latest.latitude) else coalesce(latest.latitude, excluded.latitude) end,
+    longitude = case when excluded.observed_at > latest.observed_at
+        then coalesce(excluded.longitude, latest.longitude) else coalesce(latest.longitude, excluded.longitude) end,
     aqi_value = case when excluded.aqi_observed_at > coalesce(latest.aqi_observed_at, '-infinity')
         then excluded.aqi_value else latest.aqi_value end,
     aqi_observed_at = case when excluded.aqi_observed_at > coalesce(latest.aqi_observed_at, '-infinity')

@@ -1,0 +1,24 @@
+"""How the dashboard is started."""
+
+import sys
+
+from lambda_pipeline.shipped import shipped_path
+
+_FLAGS = (
+    "--server.headless=true",
+    "--server.fileWatcherType=none",
+    "--browser.gatherUsageStats=false",
+    "--client.toolbarMode=minimal",
+    "--client.showErrorDetails=none",
+    "--client.showErrorLinks=false",
+    # never a bare --theme.*: it forces the light theme while Streamlit goes on reporting the reader's own
+    "--theme.light.primaryColor=#2e7de0",
+    "--theme.dark.primaryColor=#5b9df0",
+)
+
+
+def dashboard_command(listen: str, port: int) -> list[str]:
+    """Streamlit with the dashboard, serving at `listen`:`port`; LAMBDA_READER_DATABASE_URL says what it reads."""
+    app = str(shipped_path("dashboard", "app.py"))
+    where = (f"--server.address={listen}", f"--server.port={port}")
+    return [sys.executable, "-m", "streamlit", "run", app, *where, *_FLAGS]
