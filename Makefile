@@ -43,12 +43,19 @@ browser: install-dev  ## Install Chromium for the browser tests (on Debian, as r
 clean:  ## Remove the data folder (.lambda), the virtual environment and caches
 	rm -rf .lambda $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
-lock: $(VENV)/bin/uv  ## Resolve the dependencies anew into requirements/
-	for name in base local dev; do \
-	  case $$name in base) more="" ;; local) more="--extra local" ;; dev) more="--extra local --group dev" ;; esac; \
+lock: $(VENV)/bin/uv  ## Resolve the dependencies anew: requirements/, and Kafka's jars
+	for name in build base local dev; do \
+	  case $$name in \
+	    build) what="--group build" ;; \
+	    base) what="pyproject.toml" ;; \
+	    local) what="pyproject.toml --extra local" ;; \
+	    dev) what="pyproject.toml --extra local --group dev" ;; \
+	  esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --upgrade \
-	    --custom-compile-command "make lock" pyproject.toml $$more --output-file requirements/$$name.txt || exit 1; \
+	    --custom-compile-command "make lock" $$what --output-file requirements/$$name.txt || exit 1; \
 	done
+	$(MAKE) install
+	$(BIN)/python -m lambda_pipeline.local.jars
 
 $(VENV)/bin/uv:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

@@ -8,13 +8,16 @@ import csv
 import gzip
 import io
 import math
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
@@ -110,7 +113,7 @@ def _import_rows(
     report: ImportReport,
     on_progress: Callable[[int, int], None] | None,
 ) -> None:
-    newest: dict[tuple[str, bool], Observation] = {}
+    newest: dict[tuple[str, str], Observation] = {}
     now = datetime.now(UTC)  # a file has no append time: its rows are appended now
     with _Rejects(path, report) as rejects:
         for rows in _chunks(read_rows(path, on_progress), CHUNK_ROWS):
@@ -137,16 +140,21 @@ def _import_rows(
 def read_rows(path: Path, on_progress: Callable[[int, int], None] | None = None) -> Iterator[Row]:
     """The rows of a CSV or Parquet file. Raises ImportRefusedError where it cannot be read or lacks a column."""
     try:
-        if path.suffix == ".parquet":
+        if path.suffix == ".parquet" or _starts_with(path, b"PAR1"):
             yield from _read_parquet(path, on_progress)
         else:
             yield from _read_csv(path, on_progress)
     except FileNotFoundError as error:
         raise ImportRefusedError(f"there is no file {path}.") from error
-    except (OSError, EOFError, UnicodeDecodeError, csv.Error, ValueError) as error:
+    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
         raise ImportRefusedError(
             f"{path.name} cannot be read: {error}.", "Is it CSV, gzipped CSV or Parquet?"
         ) from error
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic
 
 
 def _read_csv(path: Path, on_progress: Callable[[int, int], None] | None) -> Iterator[Row]:
@@ -171,11 +179,20 @@ def _read_parquet(path: Path, on_progress: Callable[[int, int], None] | None) ->
         columns = [name for name in file.schema_arrow.names if name in KNOWN]
         total, number = file.metadata.num_rows, 0
         for batch in file.iter_batches(CHUNK_ROWS, columns=columns):
-            for values in batch.to_pylist():
+            for values in _without_nanoseconds(batch).to_pylist():
                 number += 1
                 yield Row(number, values)
             if on_progress is not None:
                 on_progress(number, total)
+
+
+def _without_nanoseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
+    """Nanoseconds, which pandas writes, would come out as pandas' own type."""
+    number = batch.schema.get_field_index("timestamp")
+    kind = batch.schema.types[number]
+    if not pa.types.is_timestamp(kind) or kind.unit != "ns":
+        return batch
+    return batch.set_column(number, "timestamp", batch.column(number).cast(pa.timestamp("us", kind.tz), safe=False))
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
@@ -194,15 +211,20 @@ def _scan(path: Path) -> dict[str, Location]:
         name = row.values.get("location")
         if not isinstance(name, str) or not name.strip() or len(name) > MAX_NAME_LENGTH or "\0" in name:
             continue  # a bad line, reported as such when it is imported
-        if name not in found:
-            try:
-                latitude, longitude = (_number(row.values.get(column)) for column in ("latitude", "longitude"))
-            except ValueError:
-                latitude = longitude = None
-            if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
-                latitude = longitude = None
-            found[name] = Location(name, None, latitude, longitude)
+        if name not in found or found[name].latitude is None:
+            found[name] = Location(name, None, *_place(row))
     return found
+
+
+def _place(row: Row) -> tuple[float, float] | tuple[None, None]:
+    """A row's coordinates, if it has both and they are on Earth."""
+    try:
+        latitude, longitude = (_number(row.values.get(column)) for column in ("latitude", "longitude"))
+    except ValueError:
+        return None, None
+    if latitude is None or longitude is None or abs(latitude) > 90 or abs(longitude) > 180:
+        return None, None
+    return latitude, longitude
 
 
 def _message(row: Row, clock: CityClock) -> ObservationMessage:
@@ -231,7 +253,7 @@ def _message(row: Row, clock: CityClock) -> ObservationMessage:
 def _number(value: object) -> float | None:
     if value is None or (isinstance(value, str) and value.strip().lower() in _MISSING):
         return None
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or (isinstance(value, str) and "_" in value):
         raise ValueError(f"{value!r} is not a number")
     try:
         number = float(value)
@@ -257,10 +279,11 @@ def _explain(reason: str) -> str:
     return reason
 
 
-def _keep_newest(newest: dict[tuple[str, bool], Observation], observation: Observation) -> None:
-    """Per location the newest observation with an AQI and the newest with traffic."""
-    for is_air, present in ((True, observation.aqi_value is not None), (False, observation.traffic_level is not None)):
-        key = (observation.location, is_air)
+def _keep_newest(newest: dict[tuple[str, str], Observation], observation: Observation) -> None:
+    """Per location the newest observation of all, the newest with an AQI and the newest with traffic."""
+    has_traffic = observation.traffic_level is not None or observation.current_speed is not None
+    for measure, present in (("any", True), ("air", observation.aqi_value is not None), ("traffic", has_traffic)):
+        key = (observation.location, measure)
         if present and (key not in newest or newest[key].timestamp < observation.timestamp):
             newest[key] = observation
 
@@ -286,16 +309,29 @@ class _Rejects:
         self._writer: Any = None
 
     def __enter__(self) -> "_Rejects":
+        with self._plainly():
+            self._path.unlink(missing_ok=True)  # of an earlier import
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._file is not None:
             self._file.close()
 
+    @contextmanager
+    def _plainly(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise ImportRefusedError(
+                f"{self._path} cannot be written: {error.strerror}.",
+                "Bad lines are kept there: import from a folder that you may write to. Again changes nothing twice.",
+            ) from error
+
     def add(self, row: Row, reason: str) -> None:
         """Keep a bad row."""
         if self._file is None:
-            self._file = self._path.open("w", encoding="utf-8", newline="")
+            with self._plainly():
+                self._file = self._path.open("w", encoding="utf-8", newline="")
             self._writer = csv.writer(self._file)
             self._writer.writerow(["line", "reason", *(name for name in row.values if name is not None)])
             self._report.reject_file = self._path

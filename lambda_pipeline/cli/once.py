@@ -77,7 +77,7 @@ def run_once(settings: "Settings", seed: int) -> bool:
 def _environment(settings: "Settings", stack: Stack, addresses: Addresses) -> dict[str, str]:
     if addresses.dagster_url is None:
         raise EmbeddedServerError("LAMBDA_DAGSTER_DATABASE_URL is not set.", "Set it beside DATABASE_URL.")
-    ours = {"LAMBDA_HOME": str(stack.home.path), "LAMBDA_CITY": settings.city_path()}
+    ours = {"LAMBDA_HOME": str(stack.home.path), "LAMBDA_CITY": settings.city_path(), "PYTHONSAFEPATH": "1"}
     dagster = prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url)
     return os.environ | addresses.environment() | ours | dagster
 

@@ -118,6 +118,7 @@ class _Services:
                 "LAMBDA_DAGSTER_CODE_HOST": "127.0.0.1",
                 "LAMBDA_DAGSTER_CODE_PORT": str(self._code_port),
                 "PYTHONUNBUFFERED": "1",
+                "PYTHONSAFEPATH": "1",  # a gql.py in the folder where somebody starts must not become Dagster's
             }
             | prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url)
         )

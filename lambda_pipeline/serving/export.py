@@ -14,6 +14,7 @@ from lambda_pipeline.serving.choices import Format, What
 from lambda_pipeline.serving.layer import ServingLayer, ServingView
 
 _WINDOW = timedelta(days=7)  # of one read
+_DAY = pd.ArrowDtype(pa.date32())
 
 _MEASURES = [
     "avg_aqi", "avg_traffic", "min_aqi", "max_aqi", "min_traffic", "max_traffic", "data_points_count", "aqi_count",
@@ -47,22 +48,25 @@ def _frames(view: ServingView, what: What, start: datetime, end: datetime, clock
     first, last = clock.city_date(start), clock.city_date(end - timedelta(microseconds=1))
     is_empty = True
     for window_start, window_end in _windows(first, last + timedelta(days=1)):
-        if what is What.RAW:
-            pieces = view.stream_raw_data(window_start, window_end)
-            found = [_between(frame, "timestamp", start, end) for frame in pieces]
-        elif what is What.HOURLY:
-            hourly = _between(view.get_hourly(window_start, window_end), "hour_start", start, end)
-            found = [hourly[HOURLY_COLUMNS]]
-        elif what is What.PEAK_HOURS:
-            found = [_between(view.get_peak_hours_analysis(window_start, window_end), "hour_start", start, end)]
-        else:
-            found = [view.get_daily(window_start, window_end)[DAILY_COLUMNS]]
-        for frame in found:
-            is_empty = is_empty and frame.empty
+        for piece in _pieces(view, what, window_start, window_end):
+            frame = piece if what is What.DAILY else _between(piece, start, end)
             if not frame.empty:
+                is_empty = False
                 yield frame
     if is_empty:  # the columns, at least
-        yield from (frame for frame in found[:1])
+        yield view.get_raw_data(first, first) if what is What.RAW else next(_pieces(view, what, first, first))
+
+
+def _pieces(view: ServingView, what: What, first: date, until: date) -> Iterator[pd.DataFrame]:
+    """What is served of some city days, one frame after the other."""
+    if what is What.RAW:
+        yield from view.stream_raw_data(first, until)
+    elif what is What.HOURLY:
+        yield view.get_hourly(first, until)[HOURLY_COLUMNS]
+    elif what is What.PEAK_HOURS:
+        yield view.get_peak_hours_analysis(first, until)
+    else:
+        yield view.get_daily(first, until)[DAILY_COLUMNS]
 
 
 def _windows(first: date, until: date) -> Iterator[tuple[date, date]]:
@@ -72,7 +76,8 @@ def _windows(first: date, until: date) -> Iterator[tuple[date, date]]:
         first = end
 
 
-def _between(frame: pd.DataFrame, column: str, start: datetime, end: datetime) -> pd.DataFrame:
+def _between(frame: pd.DataFrame, start: datetime, end: datetime) -> pd.DataFrame:
+    column = "hour_start" if "hour_start" in frame else "timestamp"
     return frame[(frame[column] >= start) & (frame[column] < end)]
 
 
@@ -84,7 +89,8 @@ def _in_city_time(frame: pd.DataFrame, clock: CityClock, form: Format) -> pd.Dat
             if form is not Format.PARQUET:
                 frame[name] = frame[name].map(lambda moment: moment.isoformat(), na_action="ignore").astype(object)
         elif pd.api.types.is_datetime64_any_dtype(frame[name].dtype):
-            frame[name] = frame[name].dt.date if form is Format.PARQUET else frame[name].dt.strftime("%Y-%m-%d")
+            days = frame[name]
+            frame[name] = days.astype(_DAY) if form is Format.PARQUET else days.dt.strftime("%Y-%m-%d")
     return frame
 
 

@@ -541,7 +541,6 @@ def test_city_is_what_the_database_belongs_to(database: Database) -> None:
 # ---------------------------------------------------------------- zones
 
 
-@pytest.mark.parametrize("feed", WAYS)
 @pytest.mark.parametrize(
     ("zone", "day", "hours"),
     [
@@ -553,9 +552,7 @@ def test_city_is_what_the_database_belongs_to(database: Database) -> None:
         ("America/St_Johns", date(2025, 3, 9), 23),
     ],
 )
-def test_days_and_hours_are_the_citys_in_every_zone(
-    database: Database, zone: str, day: date, hours: int, feed: Callable[..., None]
-) -> None:
+def test_days_and_hours_are_the_citys_in_every_zone(database: Database, zone: str, day: date, hours: int) -> None:
     city = City("Somewhere", zone, locations=(Location("A"), Location("B")))
     database.claim(city)
     start = city.clock().day_start(day)
@@ -564,7 +561,7 @@ def test_days_and_hours_are_the_citys_in_every_zone(
         for slot in range(-3, hours * 3 + 3)
         for place in ("A", "B")
     ]
-    feed(Log(database), messages)
+    both_layers(Log(database), messages)
     serving = ServingLayer(database.reader)
     observed = data.as_frame(messages, zone, WINDOWS)
     mine = observed[observed["date"] == pd.Timestamp(day)]
