@@ -324,7 +324,7 @@ class _Rejects:
         except OSError as error:
             raise ImportRefusedError(
                 f"{self._path} cannot be written: {error.strerror}.",
-                "Bad lines are kept there: import from a folder that you may write to. Again changes nothing twice.",
+                "Bad lines are kept there: import from a folder you may write to. Importing twice is harmless.",
             ) from error
 
     def add(self, row: Row, reason: str) -> None:

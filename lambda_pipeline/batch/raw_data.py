@@ -19,7 +19,7 @@ from lambda_pipeline.storage.dead_letters import insert_dead_letters
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
-from lambda_pipeline.storage.log_partitions import LogPartition, import_partition, register_partitions
+from lambda_pipeline.storage.log_partitions import LogPartition, import_partition, other_logs, register_partitions
 from lambda_pipeline.storage.sql import sql
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.reader import LogBounds, LogReader
@@ -66,6 +66,9 @@ def advance_raw_data(
     with transaction(engine) as database:
         validator = load_deployment(database).validator()
         partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
+        gone = other_logs(database, topic.log_id, topic.name)
+    for partition in gone:
+        _rescue_gone_log(engine, partition)
     with LogReader(connection, topic.name) as reader:
         bounds = reader.bounds(topic.partitions)
         for number, partition in partitions.items():
@@ -213,6 +216,21 @@ def _move_frontier(database: sa.Connection, partition: int, offset: int) -> None
     database.execute(sql("batch/move_frontier"), {"partition": partition, "offset": offset})
 
 
+def _rescue_gone_log(engine: sa.Engine, partition: LogPartition) -> None:
+    """Take over what the speed layer consumed of a topic that was recreated since: no run will read it again."""
+    with transaction(engine, read_only=True) as database:
+        consumed = _consumed(database, partition)
+    if consumed is not None:
+        _bridge_retention(engine, partition, LogBounds(consumed, consumed), accept_loss=False)
+
+
+def _consumed(database: sa.Connection, partition: LogPartition) -> int | None:
+    """The speed layer's next offset."""
+    query = sa.text("select next_offset from stream_offsets where log_partition = :partition")
+    found: int | None = database.execute(query, {"partition": partition.id}).scalar()
+    return found
+
+
 def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBounds, *, accept_loss: bool) -> None:
     """Move a frontier that fell behind the log's beginning up to it, out of what the speed layer consumed."""
 
@@ -220,10 +238,7 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
         with transaction(engine) as database:
             locks.hold_raw(database)
             frontier = _frontiers(database).get(partition.id)
-            consumed = database.execute(
-                sa.text("select next_offset from stream_offsets where log_partition = :partition"),
-                {"partition": partition.id},
-            ).scalar()
+            consumed = _consumed(database, partition)
             if frontier is None:
                 if consumed is None:
                     return  # nobody has read this log yet: it begins where it begins

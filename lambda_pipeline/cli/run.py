@@ -65,7 +65,7 @@ def _run(settings: "Settings", what: str, seed: int | None) -> None:
     home = Home(settings.home)
     stack = Stack(settings, home)
     _fetch_jars(stack)
-    with home.lock(what), Supervisor(home) as supervisor, Screen(settings) as screen:
+    with home.lock(what), Supervisor(home) as supervisor, Screen(settings, home.logs) as screen:
         screen.say(f"Starting in {home.path} …")
         supervisor.start(stack.servers)
         if supervisor.stop_requested:

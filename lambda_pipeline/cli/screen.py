@@ -3,6 +3,8 @@
 import time
 from collections.abc import Sequence
 from datetime import datetime
+from os import SEEK_END
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from lambda_pipeline.serving.layer import ServingLayer
     from lambda_pipeline.settings import Settings
 
+_OURS = ("ingest", "speed")
 _READ_EVERY = 2.0  # seconds between reads of the freshness
 _LINE_EVERY = 60.0  # seconds between lines where there is no terminal to redraw
 
@@ -25,8 +28,9 @@ _LINE_EVERY = 60.0  # seconds between lines where there is no terminal to redraw
 class Screen:
     """A live table on a terminal, a line a minute elsewhere. Use it as a context manager."""
 
-    def __init__(self, settings: "Settings") -> None:
+    def __init__(self, settings: "Settings", logs: Path) -> None:
         self._settings = settings
+        self._logs = logs
         self._console = Console()
         self._addresses: list[tuple[str, str]] = []
         self._serving: ServingLayer | None = None
@@ -34,8 +38,13 @@ class Screen:
         self._problem = ""
         self._read_at = self._line_at = float("-inf")
         self._live: Live | None = None
+        self._read_up_to: dict[Path, int] = {}
 
     def __enter__(self) -> "Screen":
+        """Remember how long the daemons' logs are already: what an earlier run said is not news."""
+        for log_file in (self._logs / f"{name}.log" for name in _OURS):
+            if log_file.exists():
+                self._read_up_to[log_file] = log_file.stat().st_size
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -60,7 +69,10 @@ class Screen:
         self.say("Everything runs. Ctrl-C stops it.")
 
     def show(self, statuses: Sequence["Status"]) -> None:
-        """Draw the present state."""
+        """Draw the present state, after whatever error our daemons have logged since the last time."""
+        for status in statuses:
+            if status.name in _OURS:
+                self._pass_errors_on(status.name, status.log_file)
         self._read()
         if not self._console.is_terminal:
             self._print_line(statuses)
@@ -69,6 +81,21 @@ class Screen:
             self._live = Live(console=self._console, refresh_per_second=4, transient=True)
             self._live.start()
         self._live.update(Group(self._layers(), self._services(statuses), self._footer()))
+
+    def _pass_errors_on(self, name: str, log_file: Path) -> None:
+        """Show what a daemon logged as an error, e.g. that an API refuses its key: nobody reads a log unasked."""
+        try:
+            with log_file.open(encoding="utf-8", errors="replace") as log:
+                size = log.seek(0, SEEK_END)
+                log.seek(min(self._read_up_to.get(log_file, 0), size))
+                lines = log.read().splitlines()
+                self._read_up_to[log_file] = log.tell()
+        except OSError:
+            return
+        for line in lines:
+            _, is_error, message = line.partition(" ERROR ")
+            if is_error:
+                self.say(f"{name}: {message.partition(': ')[2]}")
 
     def _read(self) -> None:
         if self._serving is None or time.monotonic() < self._read_at + _READ_EVERY:

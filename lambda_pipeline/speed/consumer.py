@@ -3,7 +3,7 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from lambda_pipeline.stream.client import KafkaConnection, broker_errors
 from lambda_pipeline.stream.topic import Topic
 
 logger = logging.getLogger(__name__)
+SESSION_MS = 10_000  # after which a consumer that died without leaving loses its partitions to the others
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while a server is away
 
 
@@ -69,6 +70,8 @@ class SpeedDaemon(ConsumerRebalanceListener):  # type: ignore[misc]
                 group_id=self._options.group,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
+                session_timeout_ms=SESSION_MS,
+                heartbeat_interval_ms=SESSION_MS // 4,
                 max_poll_records=self._options.max_records,
                 fetch_max_wait_ms=100,
                 max_partition_fetch_bytes=4 * 1024 * 1024,
@@ -123,11 +126,12 @@ class SpeedDaemon(ConsumerRebalanceListener):  # type: ignore[misc]
             logger.warning("waiting: %s", error)
             stop.wait(1.0)
             return
-        records = [record for batch in polled.values() for record in batch if record.partition not in new]
+        held = {number: offset for number, offset in self._offsets.items() if number not in new}
+        records = [record for batch in polled.values() for record in batch if record.partition in held]
         if records:
-            self._commit(self._judge(records), stop)
+            self._commit(self._judge(records, held), stop)
 
-    def _judge(self, records: list[Record]) -> MicroBatch:
+    def _judge(self, records: list[Record], held: Mapping[int, int]) -> MicroBatch:
         observations: list[Incoming] = []
         dead: list[DeadLetter] = []
         next_offset: dict[int, int] = {}
@@ -140,9 +144,7 @@ class SpeedDaemon(ConsumerRebalanceListener):  # type: ignore[misc]
                 where = self._partitions[record.partition].at(record.offset)
                 logger.warning("%s is a dead letter: %s", where, judged.error[:300])
             next_offset[record.partition] = record.offset + 1
-        moves = tuple(
-            Move(self._partitions[number], self._offsets[number], offset) for number, offset in next_offset.items()
-        )
+        moves = tuple(Move(self._partitions[number], held[number], offset) for number, offset in next_offset.items())
         return MicroBatch(tuple(observations), tuple(dead), moves)
 
     def _commit(self, batch: MicroBatch, stop: threading.Event) -> None:

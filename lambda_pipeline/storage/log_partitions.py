@@ -44,6 +44,14 @@ def register_partitions(
     return {number: LogPartition(*known[number]) for number in partitions}
 
 
+def other_logs(connection: sa.Connection, log_id: UUID, topic: str) -> list[LogPartition]:
+    """The log partitions of a topic's other incarnations, in the order in which they were met."""
+    query = sa.text(
+        "select id, log_id, topic, partition from log_partitions where topic = :topic and log_id <> :log_id order by id"
+    )
+    return [LogPartition(*row) for row in connection.execute(query, {"topic": topic, "log_id": log_id})]
+
+
 def import_partition(connection: sa.Connection) -> LogPartition:
     """The log partition of file imports."""
     return register_partitions(connection, IMPORT_LOG, "import", [0])[0]

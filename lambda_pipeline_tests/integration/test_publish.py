@@ -512,7 +512,7 @@ def test_a_late_publish_makes_the_day_stale_until_it_is_computed_again(database:
     log.append(seen(6, aqi=30))
     log.consume()
     served_aqi = "select aqi_count, avg_aqi from served_daily"
-    assert tuple(database.rows(served_aqi)[0]) == (1, 10.0)
+    assert tuple(database.rows(served_aqi)[0]) == (2, 20.0)
     log.store()
     publish(database, HOUR)
     assert not city_daily_is_fresh(database)
@@ -529,8 +529,7 @@ def test_a_late_event_in_the_speed_layer_makes_the_day_come_from_its_hours(datab
     compute_all_days(database)
     log.append(seen(6, aqi=30), seen(12, aqi=20))
     log.consume()
-    log.consume()
-    assert tuple(database.rows("select aqi_count, avg_aqi from served_daily")[0]) in {(3, 20.0), (1, 10.0)}
+    assert city_daily_is_fresh(database)
     assert tuple(database.rows("select aqi_count, avg_aqi from served_daily")[0]) == (3, 20.0)
 
 

@@ -465,13 +465,10 @@ def _speeds(rows: Group) -> tuple[Any, ...]:
     return speeds, len(_known(rows, 2)), *_ends(rows, 2), ratios, len(_known(rows, 3))
 
 
+@pytest.mark.timeout(600)  # where it fails, hypothesis looks for the shortest such history for up to five minutes
 def test_every_observation_is_served_exactly_once_whatever_happens(database: Database) -> None:
     machine = type("UnionOnThisDatabase", (Union,), {"database": database})
     run_state_machine_as_test(
         machine,
-        settings=settings(
-            max_examples=20,
-            stateful_step_count=30,
-            suppress_health_check=list(HealthCheck),
-        ),
+        settings=settings(max_examples=40, stateful_step_count=40, suppress_health_check=list(HealthCheck)),
     )

@@ -1,0 +1,240 @@
+"""What Dagster shows and when it runs it: the exact sets, the city's days, the schedules' partitions."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from itertools import takewhile
+from pathlib import Path
+from types import ModuleType
+from zoneinfo import ZoneInfo
+
+import dagster as dg
+import pytest
+from dagster._utils.schedules import schedule_execution_time_iterator
+
+from lambda_pipeline.automation import JOB_NAME, build_job, build_schedules, resources
+from lambda_pipeline.batch.assets import ASSET_NAMES, REALTIME_DATA, build_assets
+from lambda_pipeline.batch.partitions import city_days
+from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
+from lambda_pipeline_tests.cli.commands import SETTINGS, run_python
+
+START = date(2025, 1, 1)
+ASSETS = {  # name: what it is computed from
+    "realtime_data": set(),
+    "raw_data": {"realtime_data"},
+    "hourly_aggregations": {"raw_data"},
+    "daily_aggregations": {"hourly_aggregations"},
+    "peak_hours_analysis": {"hourly_aggregations"},
+    "peak_hours": {"hourly_aggregations"},
+}
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ModuleType]:
+    """lambda_pipeline.definitions, loaded without anybody's settings."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path_factory.mktemp("no_env_file"))
+        for name in SETTINGS:
+            patch.delenv(name, raising=False)
+        from lambda_pipeline import definitions
+
+        yield definitions
+
+
+@cache
+def repository_of(timezone: str) -> dg.RepositoryDefinition:
+    """What Dagster would load for a city in this zone."""
+    job = build_job()
+    definitions = dg.Definitions(
+        assets=[REALTIME_DATA, *build_assets(timezone, START)],
+        jobs=[job],
+        schedules=build_schedules(job, timezone),
+        resources=resources(),
+    )
+    return definitions.get_repository_def()
+
+
+# ---------------------------------------------------------------- the exact sets
+
+
+def test_assets_are_exactly_these_with_these_dependencies(shown: ModuleType) -> None:
+    graph = shown.defs.resolve_asset_graph()
+    found = {
+        key.to_user_string(): {parent.to_user_string() for parent in graph.get(key).parent_keys}
+        for key in graph.get_all_asset_keys()
+    }
+    assert found == ASSETS
+
+
+def test_every_asset_but_the_speed_layers_is_materialized_by_dagster(shown: ModuleType) -> None:
+    graph = shown.defs.resolve_asset_graph()
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == set(ASSETS) - {"realtime_data"}
+    assert set(ASSET_NAMES) == set(ASSETS) - {"realtime_data"}
+
+
+def test_every_asset_has_a_description_a_group_and_kinds(shown: ModuleType) -> None:
+    graph = shown.defs.resolve_asset_graph()
+    groups = {}
+    for key in graph.get_all_asset_keys():
+        node = graph.get(key)
+        assert len(node.description or "") > 40, key
+        assert node.kinds, key
+        groups[key.to_user_string()] = node.group_name
+    assert groups == dict.fromkeys(ASSETS, "batch_results") | {
+        "realtime_data": "speed",
+        "raw_data": "batch_history",
+    }
+
+
+def test_jobs_schedules_sensors_and_checks_are_exactly_these(shown: ModuleType) -> None:
+    repository = shown.defs.get_repository_def()
+    jobs = {name for name in repository.job_names if not name.startswith("__")}
+    assert jobs == {"batch_layer"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly", "daily"}
+    assert {sensor.name for sensor in repository.sensor_defs} == set()
+    assert shown.defs.resolve_asset_graph().asset_check_keys == set()
+
+
+def test_resources_are_exactly_these(shown: ModuleType) -> None:
+    assert {name: type(one) for name, one in shown.defs.resources.items()} == {
+        "database": DatabaseResource,
+        "log": LogResource,
+        "serving": ServingResource,
+    }
+
+
+def test_resources_keep_no_secret_where_dagster_would_show_it() -> None:
+    fields = {name for kind in (DatabaseResource, LogResource, ServingResource) for name in kind.model_fields}
+    assert fields == {"accept_loss"}
+
+
+def test_the_job_runs_all_five_assets_in_one_process(shown: ModuleType) -> None:
+    job = shown.defs.resolve_job_def(JOB_NAME)
+    assert {node.name for node in job.nodes} == set(ASSET_NAMES)
+    assert job.executor_def is dg.in_process_executor
+
+
+def test_schedules_run_from_the_start_in_the_citys_time(shown: ModuleType) -> None:
+    for schedule in shown.defs.get_repository_def().schedule_defs:
+        assert schedule.default_status is dg.DefaultScheduleStatus.RUNNING
+        assert schedule.execution_timezone == "Asia/Jakarta"
+        assert schedule.description
+
+
+def test_dagsters_own_validation_finds_nothing_wrong(tmp_path: Path) -> None:
+    result = run_python(
+        tmp_path, "-W", "ignore", "-m", "dagster", "definitions", "validate", "-m", "lambda_pipeline.definitions",
+        settings={"DAGSTER_DISABLE_TELEMETRY": "1"},
+    )  # fmt: skip
+    assert result.code == 0, result.text
+
+
+# ---------------------------------------------------------------- partitions
+
+
+def test_all_assets_share_the_same_partitions_which_begin_with_history(shown: ModuleType) -> None:
+    graph = shown.defs.resolve_asset_graph()
+    found = {graph.get(key).partitions_def for key in graph.materializable_asset_keys}
+    assert len(found) == 1
+    (days,) = found
+    assert isinstance(days, dg.DailyPartitionsDefinition)
+    assert days.timezone == "Asia/Jakarta"
+    assert days.get_first_partition_key() == "2025-01-01"
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "today"),
+    [
+        ("Asia/Jakarta", datetime(2025, 6, 1, 16, 59, 59, tzinfo=UTC), "2025-06-01"),
+        ("Asia/Jakarta", datetime(2025, 6, 1, 17, 0, 1, tzinfo=UTC), "2025-06-02"),
+        ("America/Los_Angeles", datetime(2025, 6, 2, 6, 59, 59, tzinfo=UTC), "2025-06-01"),
+        ("America/Los_Angeles", datetime(2025, 6, 2, 7, 0, 1, tzinfo=UTC), "2025-06-02"),
+        ("America/Los_Angeles", datetime(2025, 11, 2, 9, 30, tzinfo=UTC), "2025-11-02"),  # 01:30 for the second time
+        ("America/Los_Angeles", datetime(2025, 3, 9, 10, 30, tzinfo=UTC), "2025-03-09"),
+        ("Asia/Kathmandu", datetime(2025, 6, 1, 18, 14, 59, tzinfo=UTC), "2025-06-01"),
+        ("Asia/Kathmandu", datetime(2025, 6, 1, 18, 15, 1, tzinfo=UTC), "2025-06-02"),
+        ("America/Havana", datetime(2025, 3, 9, 5, 30, tzinfo=UTC), "2025-03-09"),  # a day without midnight
+        ("Africa/Cairo", datetime(2025, 4, 24, 22, 30, tzinfo=UTC), "2025-04-25"),
+    ],
+)
+def test_partitions_are_every_city_day_up_to_and_with_today(zone: str, now: datetime, today: str) -> None:
+    keys = city_days(zone, START).get_partition_keys(current_time=now)
+    last = date.fromisoformat(today)
+    assert keys == [(START + timedelta(days=n)).isoformat() for n in range((last - START).days + 1)]
+
+
+def test_a_backfill_of_many_days_is_one_run() -> None:
+    for asset in build_assets("Asia/Jakarta", START):
+        assert asset.backfill_policy == dg.BackfillPolicy.single_run()
+
+
+# ---------------------------------------------------------------- schedules
+
+
+def requests(zone: str, name: str, at: datetime) -> Sequence[dg.RunRequest]:
+    """The runs that a tick asks for; Dagster hands it its time in the schedule's zone."""
+    schedule = repository_of(zone).get_schedule_def(name)
+    context = dg.build_schedule_context(
+        scheduled_execution_time=at.astimezone(ZoneInfo(zone)), repository_def=repository_of(zone)
+    )
+    return schedule.evaluate_tick(context).run_requests or []
+
+
+def ticks(zone: str, name: str, start: datetime, end: datetime) -> list[datetime]:
+    """When Dagster would evaluate a schedule within [start, end)."""
+    schedule = repository_of(zone).get_schedule_def(name)
+    found = schedule_execution_time_iterator(
+        start.timestamp(), str(schedule.cron_schedule), schedule.execution_timezone
+    )
+    return list(takewhile(lambda tick: tick < end, found))
+
+
+@pytest.mark.parametrize("zone", ["Asia/Jakarta", "America/Los_Angeles", "Asia/Kathmandu", "Europe/Berlin"])
+@pytest.mark.parametrize(
+    ("name", "city_time", "days"),
+    [
+        ("hourly", "2025-06-02T23:05", ["2025-06-02"]),
+        ("hourly", "2025-06-02T12:05", ["2025-06-02"]),
+        ("hourly", "2025-06-03T00:05", ["2025-06-03", "2025-06-02"]),
+        ("hourly", "2025-06-03T01:05", ["2025-06-03"]),
+        ("hourly", "2025-01-01T01:05", ["2025-01-01"]),
+        ("daily", "2025-06-03T02:00", ["2025-06-02"]),
+        ("daily", "2025-03-01T02:00", ["2025-02-28"]),
+    ],
+)
+def test_ticks_ask_for_these_city_days(zone: str, name: str, city_time: str, days: list[str]) -> None:
+    at = datetime.fromisoformat(city_time).replace(tzinfo=ZoneInfo(zone))
+    assert [request.partition_key for request in requests(zone, name, at)] == days
+    known = city_days(zone, START).get_partition_keys(current_time=at)
+    assert set(days) <= set(known)
+
+
+@pytest.mark.parametrize(
+    ("zone", "day", "hours"),
+    [("America/Los_Angeles", date(2025, 11, 2), 25), ("America/Los_Angeles", date(2025, 3, 9), 23),
+     ("Asia/Kathmandu", date(2025, 6, 2), 24)],
+)  # fmt: skip
+def test_every_hour_of_a_day_has_its_tick_at_five_past_and_its_own_run(zone: str, day: date, hours: int) -> None:
+    midnight = datetime.combine(day, datetime.min.time(), ZoneInfo(zone)).astimezone(UTC)
+    found = ticks(zone, "hourly", midnight, midnight + timedelta(hours=hours))
+    assert [tick.astimezone(UTC) for tick in found] == [
+        midnight + timedelta(hours=hour, minutes=5) for hour in range(hours)
+    ]
+    runs = [request for tick in found for request in requests(zone, "hourly", tick)]
+    assert [run.partition_key for run in runs].count(day.isoformat()) == hours
+    assert len({run.run_key for run in runs}) == len(runs) == hours + 1
+
+
+@pytest.mark.parametrize("zone", ["America/Los_Angeles", "Asia/Jakarta", "America/Havana"])
+def test_the_daily_schedule_asks_for_every_day_once_also_when_clocks_change(zone: str) -> None:
+    start = datetime(2025, 3, 1, 1, tzinfo=ZoneInfo(zone))
+    found = ticks(zone, "daily", start, start + timedelta(days=30))
+    days = [request.partition_key for tick in found for request in requests(zone, "daily", tick)]
+    assert days == [(date(2025, 2, 28) + timedelta(days=n)).isoformat() for n in range(30)]
+
+
+def test_hourly_runs_leave_the_open_hour_alone_and_publish_only_what_is_stale() -> None:
+    at = datetime(2025, 6, 3, 0, 5, tzinfo=ZoneInfo("Asia/Jakarta"))
+    for request in requests("Asia/Jakarta", "hourly", at):
+        config = {"everything": False, "closed_only": True}
+        assert request.run_config == {"ops": {"hourly_aggregations": {"config": config}}}

@@ -1,0 +1,275 @@
+"""The backfill as one Dagster run in this process: what it does to the tables, and what Dagster's storage keeps."""
+
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from kafka import KafkaProducer
+
+from lambda_pipeline.automation import run_backfill
+from lambda_pipeline.batch.assets import ASSET_NAMES
+from lambda_pipeline.domain.catalogue import City
+from lambda_pipeline.domain.observation import ObservationMessage, encode
+from lambda_pipeline.errors import BrokerUnavailableError, DatabaseUnavailableError
+from lambda_pipeline.local.dagster_home import prepare_dagster_home
+from lambda_pipeline.local.home import free_port
+from lambda_pipeline.local.postgres import EmbeddedPostgres
+from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
+from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline.stream.topic import Topic, ensure_topic
+from lambda_pipeline_tests.cli.commands import SETTINGS
+from lambda_pipeline_tests.integration.serving_data import message, some_days
+from lambda_pipeline_tests.servers import HISTORY_START, Database
+
+pytestmark = pytest.mark.integration
+
+FIRST, UNTIL = date(2025, 3, 3), date(2025, 3, 6)
+DAYS = ["2025-03-03", "2025-03-04", "2025-03-05"]
+START = datetime(2025, 3, 2, 17, tzinfo=UTC)  # the first day's midnight in Jakarta
+PLACES = ("Cinere", "Gunung")
+DEADLINE = 60.0
+TABLES = ("raw_data", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "batch_coverage")
+NOT_COMPARED = ("id", "created_at", "updated_at")
+_numbers = itertools.count(1)
+
+
+@pytest.fixture(scope="module")
+def dagster_template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A database with Dagster's tables in it; making them takes longer than a whole run."""
+    import psycopg
+
+    name = "dagster_template"
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute(f"create database {name}")
+    environment = prepare_dagster_home(tmp_path_factory.mktemp("dagster_template"), dagster_url(postgres, name))
+    with pytest.MonkeyPatch.context() as patch:
+        for variable, value in environment.items():
+            patch.setenv(variable, value)
+        with dg.DagsterInstance.get() as instance:
+            instance.get_run_records(limit=1)
+    return name
+
+
+def dagster_url(postgres: EmbeddedPostgres, name: str) -> str:
+    return postgres.url(name).replace("postgresql://", "postgresql+psycopg2://", 1)
+
+
+@pytest.fixture
+def topic(
+    database: Database,
+    kafka: KafkaConnection,
+    topic_name: str,
+    dagster_template: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Topic]:
+    """A topic of two partitions, and this process's environment set to it, the database and a Dagster of its own."""
+    name = f"dagster_{next(_numbers)}"
+    with database.postgres_connection() as connection:
+        connection.execute(f"create database {name} template {dagster_template}")
+    for variable in SETTINGS:
+        monkeypatch.delenv(variable, raising=False)
+    environment = {
+        "DATABASE_URL": database.url(),
+        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
+        "KAFKA_TOPIC": topic_name,
+        "DAGSTER_EVENT_BATCH_SIZE": "1000",
+        **prepare_dagster_home(tmp_path / "dagster", dagster_url(database.postgres, name)),
+    }
+    for variable, value in environment.items():
+        monkeypatch.setenv(variable, value)
+    monkeypatch.chdir(tmp_path)
+    yield ensure_topic(kafka, topic_name, 2)
+    with database.postgres_connection() as connection:
+        connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def produce(kafka: KafkaConnection, topic: Topic) -> Callable[[Sequence[ObservationMessage | bytes]], None]:
+    """Append records, those of a place to one and the same partition."""
+
+    def send(messages: Sequence[ObservationMessage | bytes]) -> None:
+        producer = KafkaProducer(**kafka.client_settings("test"), acks="all")
+        for one in messages:
+            is_message = isinstance(one, ObservationMessage)
+            partition = PLACES.index(one.location) if is_message else 0  # type: ignore[union-attr]
+            producer.send(topic.name, encode(one) if is_message else one, partition=partition)  # type: ignore[arg-type]
+        producer.flush(DEADLINE)
+        producer.close()
+
+    return send
+
+
+def consume(database: Database, kafka: KafkaConnection, topic: Topic, records: int) -> None:
+    """Let the speed daemon run until it has committed so many records."""
+    stop, seen = threading.Event(), [0]
+
+    def on_commit(batch: object, _gained: int) -> None:
+        seen[0] += len(batch.observations) + len(batch.dead_letters)  # type: ignore[attr-defined]
+        if seen[0] >= records:
+            stop.set()
+
+    too_late = threading.Timer(DEADLINE, stop.set)
+    too_late.start()
+    options = SpeedOptions(group=f"{topic.name}-{next(_numbers)}")
+    SpeedDaemon(database.writer, kafka, topic, options, on_commit).run(stop)
+    too_late.cancel()
+    assert seen[0] == records
+
+
+def contents(database: Database) -> dict[str, list[str]]:
+    """The batch layer's rows, without what every writing changes."""
+    without = "".join(f" - '{name}'" for name in NOT_COMPARED)
+    return {
+        table: [row[0] for row in database.rows(f"select (to_jsonb(t){without})::text from {table} t order by 1")]
+        for table in TABLES
+    }
+
+
+def materializations(asset: str) -> list[dg.EventLogRecord]:
+    """What Dagster's storage keeps of an asset."""
+    with dg.DagsterInstance.get() as instance:
+        return list(instance.fetch_materializations(dg.AssetKey(asset), limit=1000).records)
+
+
+def metadata(record: dg.EventLogRecord) -> dict[str, object]:
+    materialization = record.asset_materialization
+    assert materialization is not None
+    return {name: value.value for name, value in materialization.metadata.items()}
+
+
+# ---------------------------------------------------------------- Dagster's storage
+
+
+def test_every_partition_of_every_asset_is_materialized_with_rows_window_and_positions(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    messages = some_days(START, 3, PLACES)
+    produce([*messages, b"no observation"])
+    ends = {f"{topic.name}[{n}]": sum(m.location == place for m in messages) for n, place in enumerate(PLACES)}
+    ends[f"{topic.name}[0]"] += 1
+    returned = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    kept = {}
+    for asset in ASSET_NAMES:
+        records = materializations(asset)
+        assert sorted(str(record.partition_key) for record in records) == DAYS, asset
+        assert len({str(sorted(metadata(record).items())) for record in records}) == 1
+        kept[asset] = metadata(records[0])
+        assert kept[asset]["window"] == "2025-03-03 up to before 2025-03-06, city days"
+        assert kept[asset] == returned[asset]
+    hours = database.scalar("select count(*) from batch_aggregations where hour is not null")
+    assert {asset: kept[asset]["dagster/row_count"] for asset in ASSET_NAMES} == {
+        "raw_data": len(messages),
+        "hourly_aggregations": hours,
+        "daily_aggregations": 6,
+        "peak_hours_analysis": hours,
+        "peak_hours": 3,
+    }
+    raw, hourly = kept["raw_data"], kept["hourly_aggregations"]
+    assert raw["positions"] == {name: f"0 to {end}" for name, end in ends.items()}
+    assert (raw["records_read"], raw["records_stored"], raw["dead_letters"]) == (
+        len(messages) + 1, len(messages), 1,
+    )  # fmt: skip
+    assert (hourly["hours_published"], hourly["raw_rows"], hourly["engine"]) == (72, len(messages), "postgres")
+
+
+def test_the_run_itself_is_kept_as_a_success_of_the_job(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    produce([message("Cinere", START, aqi=1)])
+    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1))
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+    assert (run.job_name, run.status) == ("batch_layer", dg.DagsterRunStatus.SUCCESS)
+    assert database.rows("select distinct run_id from published_hours")[0].run_id == run.run_id
+    assert database.scalar("select count(distinct run_id) from computed_days") == 1
+
+
+# ---------------------------------------------------------------- the tables
+
+
+def test_running_it_again_gives_the_same_rows(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    messages = some_days(START, 3, PLACES)
+    produce(messages)
+    run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    before = contents(database)
+    assert len(before["raw_data"]) == len(messages)
+    again = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    assert contents(database) == before
+    assert again["raw_data"]["records_read"] == 0
+    assert again["hourly_aggregations"]["hours_published"] == 0
+    everything = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, everything=True)
+    assert contents(database) == before
+    assert everything["hourly_aggregations"]["hours_published"] == 72
+
+
+def test_all_that_is_new_is_stored_but_only_the_asked_days_are_published(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    produce([message("Cinere", START + timedelta(days=n, hours=1), aqi=n) for n in range(4)])
+    done = run_backfill(jakarta, HISTORY_START, date(2025, 3, 4), date(2025, 3, 6))
+    assert database.scalar("select count(*) from raw_data") == 4
+    assert [str(row.city_date) for row in database.rows("select city_date from published_hours order by 1")] == DAYS[1:]
+    assert (done["raw_data"]["records_stored"], done["raw_data"]["dagster/row_count"]) == (4, 2)
+
+
+def test_closed_only_leaves_the_open_hour_to_the_speed_layer(
+    database: Database, kafka: KafkaConnection, topic: Topic, produce: Callable[..., None]
+) -> None:
+    now = datetime.now(UTC).replace(microsecond=0)
+    if now.minute >= 57:  # an hour that stays open for as long as this test may take
+        now += timedelta(minutes=4)
+    city = City("Somewhere", "UTC" if 15 <= now.hour <= 18 else "Asia/Jakarta", locations=())
+    database.claim(city)
+    with database.owner.begin() as connection:
+        connection.exec_driver_sql("insert into locations (name, origin) values ('Cinere', 'catalogue')")
+    produce([message("Cinere", now, aqi=20), message("Cinere", now - timedelta(hours=2), aqi=10)])
+    consume(database, kafka, topic, 2)
+    clock = city.clock()
+    days = clock.city_date(now - timedelta(hours=2)), clock.city_date(now) + timedelta(days=1)
+    layers = "select hour_start, layer, avg_aqi from served_hourly order by hour_start"
+    open_hour, closed_hour = clock.hour_start(now), clock.hour_start(now - timedelta(hours=2))
+
+    done = run_backfill(city, HISTORY_START, *days, closed_only=True)
+    assert [tuple(row) for row in database.rows(layers)] == [(closed_hour, "batch", 10), (open_hour, "speed", 20)]
+    assert done["raw_data"]["records_stored"] == 2
+    assert done["hourly_aggregations"]["moved_from_speed"] == 1
+    run_backfill(city, HISTORY_START, *days)
+    assert [tuple(row) for row in database.rows(layers)] == [(closed_hour, "batch", 10), (open_hour, "batch", 20)]
+    assert database.scalar("select count(*) from realtime_data") == 0
+
+
+def test_without_a_topic_there_is_nothing_to_store_and_that_is_no_error(
+    database: Database, topic: Topic, jakarta: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("KAFKA_TOPIC", f"{topic.name}-not-there")
+    done = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    assert done["raw_data"]["records_read"] == 0
+    assert done["peak_hours"]["dagster/row_count"] == 0
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "error"),
+    [
+        ("KAFKA_BOOTSTRAP_SERVERS", "127.0.0.1:{port}", BrokerUnavailableError),
+        ("DATABASE_URL", "postgresql://nobody:verysecret@127.0.0.1:{port}/nothing", DatabaseUnavailableError),
+    ],
+)
+def test_errors_of_the_assets_pass_through_and_the_run_is_kept_as_failed(
+    topic: Topic, jakarta: City, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, error: type[Exception]
+) -> None:
+    monkeypatch.setenv(variable, value.format(port=free_port()))
+    with pytest.raises(error) as caught:
+        run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    assert "verysecret" not in str(caught.value)
+    with dg.DagsterInstance.get() as instance:
+        (run,) = instance.get_runs()
+        assert run.status is dg.DagsterRunStatus.FAILURE
+        logs = " ".join(str(event) for event in instance.all_logs(run.run_id))
+    assert "verysecret" not in logs
