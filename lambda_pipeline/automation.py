@@ -8,10 +8,13 @@ from collections.abc import Sequence
 from datetime import date, timedelta
 
 import dagster as dg
+import sqlalchemy as sa
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+from dagster_postgres.utils import DagsterPostgresException
 
 from lambda_pipeline.batch.assets import ASSET_NAMES, PublishConfig, build_assets
 from lambda_pipeline.domain.catalogue import City
+from lambda_pipeline.errors import DatabaseUnavailableError
 from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
 
 JOB_NAME = "batch_layer"
@@ -88,7 +91,7 @@ def run_backfill(
         assets=build_assets(city.timezone, history_start), jobs=[job], resources=resources(accept_loss=accept_loss)
     )
     config = _publish_config(everything=everything, closed_only=closed_only)
-    with dg.DagsterInstance.get() as instance:
+    with _instance() as instance:
         result = definitions.resolve_job_def(JOB_NAME).execute_in_process(
             instance=instance,
             run_config={**config, "loggers": {"console": {"config": {"log_level": "WARNING"}}}},
@@ -104,6 +107,17 @@ def run_backfill(
         name = materialization.asset_key.path[-1]
         found[name] = {key: value.value for key, value in materialization.metadata.items()}
     return found
+
+
+def _instance() -> dg.DagsterInstance:
+    try:
+        return dg.DagsterInstance.get()
+    except (DagsterPostgresException, sa.exc.DBAPIError) as error:
+        cause = error.__cause__ or error  # it has tried for a while
+        first = str(getattr(cause, "orig", cause)).strip().splitlines()[0]
+        raise DatabaseUnavailableError(
+            f"Dagster's database is not answering: {first}", "Is it running, and is LAMBDA_DAGSTER_DATABASE_URL right?"
+        ) from error
 
 
 def _publish_config(*, everything: bool, closed_only: bool) -> dict[str, object]:

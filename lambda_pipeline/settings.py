@@ -5,6 +5,7 @@ from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -123,6 +124,22 @@ class Settings(BaseSettings):
     def _no_tiles(cls, value: str) -> str:
         return "" if value.lower() == "none" else value
 
+    @field_validator("database_url", "owner_database_url", "reader_database_url", "dagster_database_url")
+    @classmethod
+    def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
+        """Here and not where it is used, so that the error names the setting and shows nothing of the password."""
+        if value is not None:
+            _refuse_bad_address(value.get_secret_value())
+        return value
+
+    @field_validator("dagster_database_url")
+    @classmethod
+    def _by_psycopg2(cls, value: SecretStr | None) -> SecretStr | None:
+        """The driver that Dagster's NOTIFY works with, whichever one is named."""
+        if value is None:
+            return None
+        return SecretStr(f"postgresql+psycopg2://{value.get_secret_value().partition('://')[2]}")
+
     @cached_property
     def city(self) -> City:
         """The city's catalogue. Raises CatalogueError."""
@@ -158,6 +175,20 @@ class Settings(BaseSettings):
             if value is not None:
                 shown.append(f"{field.alias}={'***' if isinstance(value, SecretStr) else value}")
         return " ".join(shown)
+
+
+def _refuse_bad_address(url: str) -> None:
+    form = "write postgresql://user:password@host:5432/name"
+    scheme, separator, _ = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
+        raise ValueError(f"not an address of a PostgreSQL database; {form}")
+    try:
+        parts = urlsplit(url)
+        is_plain = parts.netloc.count("@") <= 1 and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_plain = False
+    if not is_plain:
+        raise ValueError(f"cannot be read; {form}, in which @ : / ? # of a password are %40 %3A %2F %3F %23")
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:

@@ -8,7 +8,7 @@ import sys
 import typer
 
 from lambda_pipeline import __version__
-from lambda_pipeline.cli import data, database, run, services
+from lambda_pipeline.cli import common, data, database, run, services
 from lambda_pipeline.errors import LambdaPipelineError
 
 app = typer.Typer(
@@ -51,6 +51,13 @@ def main() -> None:
         typer.secho(f"error: {error.message}", fg="red", err=True)
         if error.next_action:
             typer.echo(error.next_action, err=True)
+        sys.exit(1)
+    except Exception as error:
+        reason = common.database_refusal(error)
+        if reason is None:
+            raise
+        typer.secho(f"error: PostgreSQL refused: {reason}", fg="red", err=True)
+        typer.echo("Does DATABASE_URL name the right database and user, and is there room on its disk?", err=True)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

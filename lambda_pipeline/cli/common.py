@@ -77,6 +77,22 @@ def day_after(day: date) -> date:
     return day + timedelta(days=1)
 
 
+_REFUSALS = ("InsufficientPrivilege", "ReadOnlySqlTransaction", "DiskFull")
+
+
+def database_refusal(error: Exception) -> str | None:
+    """What PostgreSQL or its driver says where an operator can mend it; None for any other error.
+
+    Judged by names, so that `--help` imports no driver.
+    """
+    cause = getattr(error, "orig", None) or error
+    kind = type(cause)
+    if not kind.__module__.startswith("psycopg"):
+        return None
+    is_bad_option = kind.__name__ == "ProgrammingError" and getattr(cause, "sqlstate", None) is None
+    return str(cause).strip().splitlines()[0] if is_bad_option or kind.__name__ in _REFUSALS else None
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[threading.Event]:
     """An event that SIGTERM or SIGINT sets; a second signal ends the process at once."""

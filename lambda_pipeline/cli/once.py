@@ -1,6 +1,5 @@
 """`demo --once`: the whole way without the browser parts, and the balance of every hour."""
 
-import os
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from lambda_pipeline.batch.raw_data import import_observations
 from lambda_pipeline.cli import common
+from lambda_pipeline.cli.history import recent_days, write_history
 from lambda_pipeline.errors import EmbeddedServerError
 from lambda_pipeline.ingestion.aqicn import AqicnClient
 from lambda_pipeline.ingestion.http import FAST_FORWARD, create_session
@@ -21,12 +20,12 @@ from lambda_pipeline.ingestion.poller import Poller, aligned_slot
 from lambda_pipeline.ingestion.publisher import Publisher
 from lambda_pipeline.ingestion.tomtom import TomTomClient
 from lambda_pipeline.local import processes
-from lambda_pipeline.local.dagster_home import prepare_dagster_home
-from lambda_pipeline.local.demo import HISTORY_DAYS, HourBalance, balance, has_history, simulated_history
+from lambda_pipeline.local.demo import HourBalance, balance
 from lambda_pipeline.local.home import Home
+from lambda_pipeline.local.services import Services
 from lambda_pipeline.local.simulator import SimulatorServer, serve
 from lambda_pipeline.local.stack import Addresses, Stack
-from lambda_pipeline.local.supervisor import Service, Supervisor
+from lambda_pipeline.local.supervisor import Supervisor
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.storage.log_partitions import register_partitions
 from lambda_pipeline.stream.reader import LogReader
@@ -47,39 +46,28 @@ def run_once(settings: "Settings", seed: int) -> bool:
     """
     home = Home(settings.home)
     stack = Stack(settings, home)
+    stack.fetch_jars()
     with home.lock("demo --once"), Supervisor(home) as supervisor:
         supervisor.start(stack.servers)
         stack.prepare(STEP)
+        stack.settle_origin(is_simulated=True)
         addresses = stack.addresses()
         topic = ensure_topic(addresses.connection(), settings.kafka_topic, settings.kafka_partitions)
-        environment = _environment(settings, stack, addresses)
         engine = make_engine(addresses.writer_url, "once", BATCH_TIMEOUTS)
-        supervisor.start([Service("speed", [sys.executable, "-m", "lambda_pipeline", "speed"], environment)])
+        services = Services(stack, STEP, seed)
+        supervisor.start([services.speed()])
         newest = aligned_slot(common.utc_now(), STEP)
         slots = [newest - STEP * number for number in reversed(range(MINUTES))]
-        if not has_history(engine):
-            typer.echo("A week of simulated history …")
-            simulated_history(
-                engine, settings.city, seed, slots[0], STEP,
-                lambda chunk: import_observations(engine, chunk, "simulated history"),
-            )  # fmt: skip
+        write_history(stack, seed, slots[0], STEP, typer.echo)
         typer.echo(f"The last {MINUTES} minutes, polled from the simulated APIs through Kafka …")
         published = _poll(settings, seed, slots, addresses)
         _wait_consumed(engine, addresses, topic, supervisor)
         typer.echo(f"{published} observations published and consumed. The closed hours through batch …")
-        _backfill(settings, home, environment, slots)
+        services.backfill(supervisor, *recent_days(settings))
         found = balance(engine, addresses.connection(), settings.kafka_topic)
         engine.dispose()
     _print(found, settings)
     return bool(found) and all(hour.adds_up for hour in found)
-
-
-def _environment(settings: "Settings", stack: Stack, addresses: Addresses) -> dict[str, str]:
-    if addresses.dagster_url is None:
-        raise EmbeddedServerError("LAMBDA_DAGSTER_DATABASE_URL is not set.", "Set it beside DATABASE_URL.")
-    ours = {"LAMBDA_HOME": str(stack.home.path), "LAMBDA_CITY": settings.city_path(), "PYTHONSAFEPATH": "1"}
-    dagster = prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url)
-    return os.environ | addresses.environment() | ours | dagster
 
 
 def _poll(settings: "Settings", seed: int, slots: Sequence[datetime], addresses: Addresses) -> int:
@@ -129,19 +117,6 @@ def _wait_consumed(engine: sa.Engine, addresses: Addresses, topic: Topic, superv
         raise EmbeddedServerError(
             f"The speed layer did not consume the log within {CONSUME_SECONDS:.0f} s.", "See speed.log."
         )
-
-
-def _backfill(settings: "Settings", home: Home, environment: dict[str, str], slots: Sequence[datetime]) -> None:
-    clock = settings.city.clock()
-    first = max(clock.city_date(slots[0] - timedelta(days=HISTORY_DAYS)), settings.history_start)
-    until = common.day_after(clock.city_date(slots[-1]))
-    argv = [sys.executable, "-W", "ignore", "-m", "lambda_pipeline", "backfill", "--closed-only",
-            "--from", str(first), "--to", str(until)]  # fmt: skip
-    log = home.logs / "backfill.log"
-    child = processes.spawn("backfill", argv, log, environment)
-    processes.wait_until(lambda: not child.alive, timeout=600, interval=0.05)
-    if child.popen.wait() != 0:
-        raise EmbeddedServerError(f"The backfill failed:\n{processes.log_tail(log)}\n", f"See {log}.")
 
 
 def _print(found: Sequence[HourBalance], settings: "Settings") -> None:

@@ -100,7 +100,7 @@ def decode(payload: bytes | None) -> ObservationMessage:
 
 
 def as_utc(moment: datetime, name: str) -> datetime:
-    """A moment of a message as aware UTC; naive means UTC. Raises InvalidObservationError where UTC has no such year."""
+    """A moment of a message as aware UTC; naive means UTC. Raises InvalidObservationError outside years 1 to 9999."""
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:

@@ -15,11 +15,12 @@ import sqlalchemy as sa
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.local.home import Home
+from lambda_pipeline.local.jars import ensure_jars
 from lambda_pipeline.local.kafka import EmbeddedKafka
 from lambda_pipeline.local.postgres import EmbeddedPostgres, _programs
 from lambda_pipeline.local.supervisor import Supervisor
 from lambda_pipeline.settings import Settings
-from lambda_pipeline.storage.deployment import claim
+from lambda_pipeline.storage.deployment import claim, settle_origin
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.storage.migrate import Upgrade, require_newest, upgrade
 from lambda_pipeline.stream.client import KafkaConnection
@@ -121,6 +122,20 @@ class Stack:
             if self.postgres is None:
                 require_newest(engine)
             self._claim(engine, self.settings.city, poll_interval)
+        finally:
+            engine.dispose()
+
+    def fetch_jars(self) -> None:
+        """Download what the embedded Kafka needs, with a progress bar; nothing to do when it is there."""
+        if self.broker is not None:
+            ensure_jars(self.broker.jars_cache)
+
+    def settle_origin(self, *, is_simulated: bool) -> None:
+        """Keep simulated and live data apart. Raises DeploymentMismatchError where the database holds the other."""
+        engine = make_engine(self.addresses().writer_url, "prepare")
+        try:
+            with transaction(engine) as connection:
+                settle_origin(connection, is_simulated=is_simulated)
         finally:
             engine.dispose()
 

@@ -111,7 +111,7 @@ class ServingLayer:
 
     @classmethod
     def open(cls, url: str, application: str) -> "ServingLayer":
-        """One on a database's address; `application` shows in pg_stat_activity. Raises SettingsError; connects later."""
+        """One on an address; `application` shows in pg_stat_activity. Raises SettingsError; connects later."""
         return cls(make_engine(url, application))
 
     @contextmanager

@@ -69,6 +69,26 @@ def claim(connection: sa.Connection, city: City, history_start: date, poll_inter
     )
 
 
+def settle_origin(connection: sa.Connection, *, is_simulated: bool) -> None:
+    """Note whether this database holds simulated or live data: never both.
+
+    Raises DeploymentMismatchError where it holds the other kind.
+    """
+    known = connection.execute(sa.text("select is_simulated from deployment for update")).scalar()
+    if known is None:
+        filled = connection.execute(
+            sa.text("select exists (select from raw_data) or exists (select from realtime_data)")
+        )
+        known = False if filled.scalar() else is_simulated
+    if known != is_simulated:
+        holds, wanted = ("simulated", "live") if known else ("real", "simulated")
+        raise DeploymentMismatchError(
+            f"this database holds {holds} data, and {wanted} data must not be mixed in.",
+            "Set LAMBDA_HOME (or DATABASE_URL) to another one, or remove this one with `make clean`.",
+        )
+    connection.execute(sa.text("update deployment set is_simulated = :simulated"), {"simulated": is_simulated})
+
+
 def register_locations(connection: sa.Connection, locations: Iterable[Location], origin: str) -> None:
     """Add locations ('catalogue' or 'import'), or bring the known ones up to date. The catalogue has the last word."""
     rows = [

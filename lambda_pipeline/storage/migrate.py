@@ -48,6 +48,11 @@ def upgrade(engine: sa.Engine) -> Upgrade:
         before = _version(connection)
         if before is None:
             _refuse_foreign_tables(connection)
+        elif before not in {script.revision for script in scripts.walk_revisions()}:
+            raise SchemaError(
+                f"the database's schema is {before}, which this version of lambda-pipeline does not know.",
+                "Run the version that upgraded it, or a newer one.",
+            )
         _run_migrations(connection, scripts)
         run_script(connection, sql_text("serving/views"), as_role="lambda_owner")
         store_rules(connection)

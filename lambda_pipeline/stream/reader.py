@@ -63,6 +63,7 @@ class LogReader:
                 TopicPartition(self._topic, number): end for number, (start, end) in ranges.items() if start < end
             }
             self._consumer.assign(list(pending))
+            self._consumer.resume(*pending)  # an earlier read paused what it was done with
             for tp in pending:
                 self._consumer.seek(tp, ranges[tp.partition][0])
             idle = 0

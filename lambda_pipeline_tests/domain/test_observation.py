@@ -329,9 +329,8 @@ def test_what_is_valid_is_accepted_and_comes_back_from_the_wire_as_it_was(messag
     observation = VALIDATOR.validate(again, APPENDED)
     assert observation == VALIDATOR.validate(message, APPENDED)
     assert (observation.location, observation.timestamp) == (message.location, message.timestamp)
-    assert (observation.aqi_value, observation.current_speed, observation.free_flow_speed, observation.road_closure) == (
-        message.aqi_value, message.current_speed, message.free_flow_speed, message.road_closure,
-    )  # fmt: skip
+    for measure in ("aqi_value", "current_speed", "free_flow_speed", "road_closure"):
+        assert getattr(observation, measure) == getattr(message, measure)
     assert observation.traffic_level in (None, 1, 2, 3, 4, 5)
     pollutants = None if observation.pollutants is None else msgspec.json.decode(observation.pollutants)
     assert pollutants == message.pollutants
@@ -342,8 +341,7 @@ def assert_accepted_or_refused(payload: bytes) -> None:
     try:
         message = decode(payload)
         observation = VALIDATOR.validate(message, APPENDED)
-    except InvalidObservationError as error:
-        assert str(error)
+    except InvalidObservationError:
         return
     assert decode(encode(message)) == message
     assert observation.timestamp <= APPENDED + timedelta(minutes=5)

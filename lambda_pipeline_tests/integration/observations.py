@@ -19,7 +19,7 @@ from lambda_pipeline.speed.commit import MicroBatch, Move, commit_micro_batch
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline.storage.log_partitions import register_partitions
-from lambda_pipeline_tests.integration.conftest import Database
+from lambda_pipeline_tests.servers import Database
 
 ZONE = "Asia/Jakarta"
 HOUR = datetime(2025, 6, 2, 3, tzinfo=UTC)  # 10:00 on a Monday in Jakarta

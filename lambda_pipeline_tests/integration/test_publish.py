@@ -15,7 +15,6 @@ from lambda_pipeline.batch.publish import HourToPublish, hours_to_publish, prepa
 from lambda_pipeline.batch.raw_data import import_observations, load_frontiers, store_chunk
 from lambda_pipeline.errors import UnionViolationError
 from lambda_pipeline.storage.engine import session, transaction
-from lambda_pipeline_tests.integration.conftest import Database
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -31,6 +30,7 @@ from lambda_pipeline_tests.integration.observations import (
     seen,
     served,
 )
+from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 
@@ -184,7 +184,7 @@ def test_a_chunk_that_fails_at_any_step_leaves_nothing(
     assert log.store() == 1
 
 
-# ---------------------------------------------------------------- imports
+# ---------------------------------------------------------------- files
 
 
 def test_an_import_gets_positions_of_its_own(database: Database, log: MemoryLog) -> None:
@@ -442,9 +442,8 @@ def test_a_swap_that_fails_at_any_step_leaves_nothing(
 
 
 def test_publishing_again_gives_the_same_rows(database: Database, log: MemoryLog) -> None:
-    log.append(
-        *(seen(minute, place, aqi=minute, speeds=(minute, 60)) for minute in range(0, 60, 7) for place in ("Krukut", "Cinere"))
-    )  # fmt: skip
+    for minute in range(0, 60, 7):
+        log.append(*(seen(minute, place, aqi=minute, speeds=(minute, 60)) for place in ("Krukut", "Cinere")))
     log.consume()
     log.store()
     publish(database, HOUR)

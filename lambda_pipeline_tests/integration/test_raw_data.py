@@ -22,7 +22,6 @@ from lambda_pipeline.storage.log_partitions import register_partitions
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.reader import LogBounds, LogReader
 from lambda_pipeline.stream.topic import RETENTION_MS, ensure_topic, find_topic
-from lambda_pipeline_tests.integration.conftest import Database
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -35,6 +34,7 @@ from lambda_pipeline_tests.integration.observations import (
     seen,
     served,
 )
+from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 
@@ -193,7 +193,7 @@ def test_an_empty_topic_stores_nothing(stream: Stream) -> None:
 
 def test_a_broker_that_is_away_is_named(database: Database) -> None:
     with pytest.raises(BrokerUnavailableError, match=r"127\.0\.0\.1:1 is not answering"):
-        advance_raw_data(database.writer, KafkaConnection("127.0.0.1:1"), "observations")
+        advance_raw_data(database.writer, KafkaConnection("127.0.0.1:1", {"bootstrap_timeout_ms": 200}), "t")
 
 
 # ---------------------------------------------------------------- runs at the same time
@@ -370,7 +370,9 @@ def test_what_was_consumed_of_a_topic_that_is_gone_comes_out_of_the_speed_layer(
 
 
 def topic_settings(stream: Stream) -> dict[str, str]:
-    described = stream.admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, stream.name)], config_filter="all")
+    described = stream.admin.describe_configs(
+        [ConfigResource(ConfigResourceType.TOPIC, stream.name)], config_filter="all"
+    )
     (by_name,) = described.values()
     return {key: value["value"] for key, value in by_name[stream.name].items()}
 
@@ -403,11 +405,11 @@ def test_a_topic_that_keeps_longer_or_for_ever_fits(stream: Stream, retention: s
 @pytest.mark.parametrize(
     ("configs", "named", "mend"),
     [
-        ({"message_timestamp_type": "CreateTime"}, "CreateTime, not LogAppendTime", "message.timestamp.type=LogAppendTime"),
+        ({"message_timestamp_type": "CreateTime"}, "CreateTime, not", "message.timestamp.type=LogAppendTime"),
         ({"retention_ms": str(RETENTION_MS - 1)}, "less than the seven days", f"retention.ms={RETENTION_MS}"),
         ({"retention_ms": "3600000"}, "keeps records for 1 hours", f"retention.ms={RETENTION_MS}"),
     ],
-)  # fmt: skip
+)
 def test_a_topic_that_differs_is_refused_with_the_command_that_mends_it(
     stream: Stream, configs: dict[str, str], named: str, mend: str
 ) -> None:

@@ -17,7 +17,6 @@ from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch, load_of
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.deployment import register_locations
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline_tests.integration.conftest import Database
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -34,6 +33,7 @@ from lambda_pipeline_tests.integration.observations import (
     seen,
     served,
 )
+from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 
@@ -449,18 +449,18 @@ def test_a_commit_waits_for_a_swap_and_commits_do_not_wait_for_each_other(databa
     with transaction(database.writer) as other:
         locks.hold_publish_shared(other)
         assert log.consume(partition=0) == 1
-    done = threading.Event()
+    gained: list[int] = []
+    thread = threading.Thread(target=lambda: gained.append(log.consume(partition=1)))
     with transaction(database.writer) as other:
         locks.hold_publish(other)
-        thread = threading.Thread(target=lambda: (log.consume(partition=1), done.set()))
         thread.start()
         waiting = "select count(*) from pg_locks where locktype = 'advisory' and not granted and database = "
         waiting += "(select oid from pg_database where datname = current_database())"
         while not database.scalar(waiting):  # until the commit stands at the lock
             assert thread.is_alive()
-        assert not done.is_set()
+        assert gained == []
     thread.join(30)
-    assert done.is_set()
+    assert gained == [1]
 
 
 # ---------------------------------------------------------------- whatever is valid can be stored

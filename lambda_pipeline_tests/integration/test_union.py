@@ -28,8 +28,8 @@ from lambda_pipeline.speed import commit
 from lambda_pipeline.speed.commit import commit_micro_batch
 from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline.stream.reader import LogBounds
-from lambda_pipeline_tests.integration.conftest import Database
 from lambda_pipeline_tests.integration.observations import LAYER_TABLES, MALFORMED, ZONE, MemoryLog, observed, seen
+from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 
@@ -231,9 +231,10 @@ class Union(RuleBasedStateMachine):
         log = self.logs[-1]
         start = self.model.offsets.get(log.partitions[partition].id, 0)
         batch = log.micro_batch({partition: (start, log.end(partition))})
-        with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="dies"):
+        with pytest.MonkeyPatch.context() as patch:
             patch.setattr(commit, "insert_dead_letters", _die)
-            commit_micro_batch(self.database.writer, batch, ZONE)
+            with pytest.raises(RuntimeError, match="dies"):
+                commit_micro_batch(self.database.writer, batch, ZONE)
 
     # ------------------------------------------------------------ raw_data
 
@@ -260,13 +261,13 @@ class Union(RuleBasedStateMachine):
 
     @rule(counts=COUNTS)
     def advance(self, counts: tuple[int, int]) -> None:
-        self.chunks.clear()
+        pending, self.chunks = self.chunks, []
         self.read_a_chunk(counts, 1)
         for chunk in self.chunks:
             moves = {partition: end for partition, (_, end) in chunk.moves.items()}
             stored = store_chunk(self.database.writer, chunk)
             assert stored == self.model.store(chunk.observations, chunk.dead_letters, moves)
-        self.chunks.clear()
+        self.chunks = pending
 
     @rule(data=st.data(), number=PARTITIONS)
     def retention_takes_what_was_consumed(self, data: st.DataObject, number: int) -> None:
@@ -311,6 +312,29 @@ class Union(RuleBasedStateMachine):
         self.prepare_hours(number, [hour])
         assert swap(self.sessions[number], hour, ZONE, "test") == self.model.swap(self.prepared[number], hour)
 
+    @rule(
+        number=SESSIONS,
+        messages=st.lists(MESSAGES, min_size=1, max_size=3),
+        partition=PARTITIONS,
+        between=st.lists(st.sampled_from(["consume", "store", "import", "publish"]), min_size=1, max_size=4),
+    )
+    def publish_while_more_comes(
+        self, number: int, messages: list[ObservationMessage], partition: int, between: list[str]
+    ) -> None:
+        """Between prepare and swap, records of the hour are produced and reach the layers, or it is overtaken."""
+        hour = messages[0].timestamp.replace(minute=0)
+        self.prepare_hours(number, [hour])
+        self.produce(messages, partition)
+        steps = {
+            "consume": self._consume_the_rest,
+            "store": self._store_the_rest,
+            "import": lambda: self.import_a_file(messages[::-1]),
+            "publish": lambda: self.publish_an_hour(1 - number, hour),
+        }
+        for step in between:
+            steps[step]()
+        assert swap(self.sessions[number], hour, ZONE, "test") == self.model.swap(self.prepared[number], hour)
+
     @rule()
     def compute_the_days(self) -> None:
         for table in DAY_TABLES:
@@ -319,27 +343,31 @@ class Union(RuleBasedStateMachine):
     @rule()
     def catch_up(self) -> None:
         """Everything of the present topic is consumed, stored, published and computed."""
-        log = self.logs[-1]
-        for layer in (self.model.offsets, self.model.frontier):
-            ranges = {
-                number: (layer.get(partition.id, 0), log.end(number)) for number, partition in log.partitions.items()
-            }
-            ends = {log.partitions[number].id: end for number, (_, end) in ranges.items()}
-            if layer is self.model.offsets:
-                batch = log.micro_batch(ranges)
-                commit_micro_batch(self.database.writer, batch, ZONE)
-                self.model.commit(batch.observations, batch.dead_letters, ends)
-            else:
-                chunk = log.chunk(ranges)
-                store_chunk(self.database.writer, chunk)
-                self.model.store(chunk.observations, chunk.dead_letters, ends)
+        self._consume_the_rest()
+        self._store_the_rest()
         self.prepare_hours(0, HOURS)
         for hour in HOURS:
             assert swap(self.sessions[0], hour, ZONE, "test") == self.model.swap(self.prepared[0], hour)
         self.compute_the_days()
-        present = {partition.id for partition in log.partitions.values()}
+        present = {partition.id for partition in self.logs[-1].partitions.values()}
         assert not [row for row in self.model.realtime.values() if row.position[0] in present]
         assert not self.model.stale()
+
+    def _consume_the_rest(self) -> None:
+        log = self.logs[-1]
+        ranges = {n: (self.model.offsets.get(p.id, 0), log.end(n)) for n, p in log.partitions.items()}
+        batch = log.micro_batch(ranges)
+        gained = commit_micro_batch(self.database.writer, batch, ZONE)
+        ends = {move.partition.id: move.next for move in batch.moves}
+        assert gained == self.model.commit(batch.observations, batch.dead_letters, ends)
+
+    def _store_the_rest(self) -> None:
+        log = self.logs[-1]
+        ranges = {n: (self.model.frontier.get(p.id, 0), log.end(n)) for n, p in log.partitions.items()}
+        chunk = log.chunk(ranges)
+        ends = {partition: end for partition, (_, end) in chunk.moves.items()}
+        stored = store_chunk(self.database.writer, chunk)
+        assert stored == self.model.store(chunk.observations, chunk.dead_letters, ends)
 
     # ------------------------------------------------------------ after every step
 

@@ -28,6 +28,7 @@ create table deployment (
     timezone text not null,
     history_start date not null,
     poll_interval_seconds integer check (poll_interval_seconds > 0),
+    is_simulated boolean,                   -- null until a demo or live data comes in
     created_at timestamptz not null default now()
 );
 

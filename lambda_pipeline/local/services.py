@@ -1,0 +1,120 @@
+"""The processes of a running platform: their commands, their environments, their ports."""
+
+import os
+import sys
+from collections.abc import Callable
+from datetime import date, timedelta
+
+from lambda_pipeline.errors import EmbeddedServerError, SettingsError
+from lambda_pipeline.local import processes
+from lambda_pipeline.local.dagster_home import prepare_dagster_home
+from lambda_pipeline.local.dashboard import dashboard_command
+from lambda_pipeline.local.home import free_port
+from lambda_pipeline.local.stack import Stack
+from lambda_pipeline.local.supervisor import Service, Supervisor, listens
+from lambda_pipeline.shipped import shipped_path
+
+_QUIET_PYTHON = (sys.executable, "-W", "ignore", "-m")  # Dagster announces what of its own is deprecated
+_BACKFILL_SECONDS = 1800.0
+_NOT_FOR_THE_DASHBOARD = (
+    "DATABASE_URL", "LAMBDA_OWNER_DATABASE_URL", "LAMBDA_DAGSTER_DATABASE_URL", "TOMTOM_API_KEY", "AQICN_TOKEN",
+)  # fmt: skip
+
+
+class Services:
+    """What is started beside the servers of a stack. With a `seed` the APIs are a simulator's."""
+
+    def __init__(self, stack: Stack, interval: timedelta, seed: int | None) -> None:
+        """Free ports are chosen here. Raises SettingsError where Dagster has no database."""
+        settings, addresses = stack.settings, stack.addresses()
+        if addresses.dagster_url is None:
+            raise SettingsError(
+                "LAMBDA_DAGSTER_DATABASE_URL is not set.", "Write postgresql+psycopg2://user:password@host/dagster."
+            )
+        self._listen = settings.listen
+        self._home = stack.home
+        self._is_simulated = seed is not None
+        self._seed = seed
+        self._simulator_port = free_port()
+        self._dashboard_port = free_port(settings.dashboard_port)
+        self._dagster_port = free_port(settings.dagster_port)
+        self._code_port = free_port()
+        self.dashboard_url = f"http://{self._listen}:{self._dashboard_port}"
+        self.dagster_url = f"http://{self._listen}:{self._dagster_port}"
+        self.environment = {
+            **os.environ,
+            **addresses.environment(),
+            **prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url),
+            "LAMBDA_HOME": str(stack.home.path),
+            "LAMBDA_CITY": settings.city_path(),
+            "LAMBDA_POLL_INTERVAL": str(int(interval.total_seconds())),
+            "LAMBDA_DAGSTER_CODE_HOST": "127.0.0.1",
+            "LAMBDA_DAGSTER_CODE_PORT": str(self._code_port),
+            "PYTHONUNBUFFERED": "1",
+            "PYTHONSAFEPATH": "1",  # a gql.py in the folder where somebody starts must not become Dagster's
+        }
+        if seed is not None:
+            address = f"http://127.0.0.1:{self._simulator_port}"
+            self.environment |= {"LAMBDA_TOMTOM_URL": address, "LAMBDA_AQICN_URL": address}
+            self.environment |= {"TOMTOM_API_KEY": "simulated", "AQICN_TOKEN": "simulated"}
+
+    def simulator(self) -> list[Service]:
+        """The simulator, if there is to be one."""
+        if self._seed is None:
+            return []
+        arguments = ("--port", str(self._simulator_port), "--seed", str(self._seed))
+        return [self._ours("simulator", *arguments, ready=listens(self._simulator_port))]
+
+    def speed(self) -> Service:
+        """One speed daemon."""
+        return self._ours("speed")
+
+    def ingest(self) -> Service:
+        """The ingestion daemon."""
+        return self._ours("ingest")
+
+    def dashboard(self) -> Service:
+        """Streamlit, which is told no address but the reader's, and no keys."""
+        environment = {name: value for name, value in self.environment.items() if name not in _NOT_FOR_THE_DASHBOARD}
+        command = dashboard_command(self._listen, self._dashboard_port)
+        return Service("dashboard", command, environment, ready=listens(self._dashboard_port))
+
+    def dagster(self) -> list[Service]:
+        """Code server, webserver and daemon."""
+        workspace = ("-w", str(shipped_path("workspace.yaml")))
+        code = ("-m", "lambda_pipeline.definitions", "-h", "127.0.0.1", "-p", str(self._code_port))
+        web = ("-h", self._listen, "-p", str(self._dagster_port), *workspace)
+        commands = {
+            "dagster-code": (*_QUIET_PYTHON, "dagster", "code-server", "start", *code),
+            "dagster-web": (*_QUIET_PYTHON, "dagster_webserver", *web),
+            "dagster-daemon": (*_QUIET_PYTHON, "dagster._daemon", "run", *workspace),
+        }
+        ready = {"dagster-code": listens(self._code_port), "dagster-web": listens(self._dagster_port)}
+        return [
+            Service(name, command, self.environment, ready.get(name), ready_timeout=180)
+            for name, command in commands.items()
+        ]
+
+    def backfill(self, supervisor: Supervisor, first: date, until: date) -> None:
+        """Publish what is closed of the city days [first, until), in a process of its own, and wait for it.
+
+        Raises EmbeddedServerError with the end of its log where it fails.
+        """
+        days = ("--from", first.isoformat(), "--to", until.isoformat())
+        command = [*_QUIET_PYTHON, "lambda_pipeline", "backfill", "--closed-only", *days]
+        log = self._home.logs / "backfill.log"
+        child = processes.spawn("backfill", command, log, self.environment)
+
+        def is_over() -> bool:
+            supervisor.tick()
+            return not child.alive or supervisor.stop_requested
+
+        processes.wait_until(is_over, _BACKFILL_SECONDS, interval=0.1)
+        if child.alive:
+            processes.stop(child)
+        elif child.popen.wait() != 0:
+            raise EmbeddedServerError(f"The backfill failed:\n{processes.log_tail(log)}\n", f"See {log}.")
+
+    def _ours(self, command: str, *arguments: str, ready: Callable[[], bool] | None = None) -> Service:
+        argv = [sys.executable, "-m", "lambda_pipeline", command, *arguments]
+        return Service(command, argv, self.environment, ready)

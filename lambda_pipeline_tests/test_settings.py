@@ -1,0 +1,260 @@
+"""Settings: where they come from, what is refused and how, and that no secret shows."""
+
+import re
+from collections.abc import Callable
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import SecretStr, ValidationError
+
+from lambda_pipeline.errors import CatalogueError, SettingsError
+from lambda_pipeline.settings import Settings, load_settings
+
+REPOSITORY = Path(__file__).parents[1]
+NAMES = {name: str(field.alias) for name, field in Settings.model_fields.items()}
+SECRETS = {name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)}
+SECRET = "postgresql://somebody:verysecret@host/lambda"
+FIRST_SYSTEMS = {
+    "TOMTOM_API_KEY", "AQICN_TOKEN", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_CONSUMER_GROUP", "DATABASE_URL",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting in the environment, and a folder without .env."""
+    monkeypatch.chdir(tmp_path)
+    for name in NAMES.values():
+        monkeypatch.delenv(name, raising=False)
+
+
+# ---------------------------------------------------------------- names and sources
+
+
+def test_names_are_the_first_systems_or_begin_with_ours() -> None:
+    assert {name for name in NAMES.values() if not name.startswith("LAMBDA_")} == FIRST_SYSTEMS
+    assert len(set(NAMES.values())) == len(NAMES)
+
+
+def test_every_setting_is_described_in_a_sentence() -> None:
+    for name, field in Settings.model_fields.items():
+        assert (field.description or "").endswith("."), name
+
+
+def test_every_secret_is_masked_by_its_type() -> None:
+    assert {
+        "tomtom_api_key", "aqicn_token", "database_url", "owner_database_url", "reader_database_url",
+        "dagster_database_url",
+    } == SECRETS  # fmt: skip
+
+
+def test_the_defaults_are_the_designs() -> None:
+    settings = load_settings()
+    assert settings.kafka_topic == "traffic-aqi-data"
+    assert settings.kafka_consumer_group == "speed-layer-consumer"
+    assert settings.city_name == "jakarta"
+    assert settings.city.name == "Jakarta"
+    assert settings.home == Path(".lambda")
+    assert settings.history_start == date(2025, 1, 1)
+    assert settings.listen == "127.0.0.1"
+    assert settings.poll_interval is None
+    assert {name for name in NAMES if getattr(settings, name) is None} == {
+        "tomtom_api_key", "aqicn_token", "kafka_bootstrap_servers", "database_url", "owner_database_url",
+        "reader_database_url", "dagster_database_url", "poll_interval_seconds",
+    }  # fmt: skip
+
+
+EXAMPLES: dict[str, tuple[str, Any]] = {
+    "tomtom_api_key": ("abc", SecretStr("abc")),
+    "aqicn_token": ("abc", SecretStr("abc")),
+    "kafka_bootstrap_servers": ("a:9092,b:9092", "a:9092,b:9092"),
+    "kafka_topic": ("mine", "mine"),
+    "kafka_consumer_group": ("mine", "mine"),
+    "kafka_partitions": ("7", 7),
+    "database_url": (SECRET, SecretStr(SECRET)),
+    "owner_database_url": (SECRET, SecretStr(SECRET)),
+    "reader_database_url": (SECRET, SecretStr(SECRET)),
+    "dagster_database_url": (SECRET, SecretStr(SECRET.replace("postgresql", "postgresql+psycopg2"))),
+    "city_name": ("mine.toml", "mine.toml"),
+    "home": ("/data", Path("/data")),
+    "cache": ("/cache", Path("/cache")),
+    "history_start": ("2012-03-01", date(2012, 3, 1)),
+    "poll_interval_seconds": ("90", 90),
+    "stale_reading_seconds": ("600", 600),
+    "tomtom_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "aqicn_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
+    "speed_max_records": ("10", 10),
+    "speed_max_wait_seconds": ("0.5", 0.5),
+    "listen": ("0.0.0.0", "0.0.0.0"),  # noqa: S104
+    "dashboard_port": ("8000", 8000),
+    "dagster_port": ("8000", 8000),
+    "refresh_seconds": ("5", 5),
+    "tile_url": ("none", ""),
+    "tile_attribution": ("me", "me"),
+    "log_level": ("DEBUG", "DEBUG"),
+}
+
+
+def by_environment(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> Settings:
+    monkeypatch.setenv(name, value)
+    return load_settings()
+
+
+def by_env_file(_: pytest.MonkeyPatch, name: str, value: str) -> Settings:
+    Path(".env").write_text(f"# a comment\nUNKNOWN=1\n{name}={value}\n", encoding="utf-8")
+    return load_settings()
+
+
+@pytest.mark.parametrize("read", [by_environment, by_env_file])
+@pytest.mark.parametrize("field", NAMES)
+def test_every_setting_is_read_by_its_name_and_typed(
+    monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings], field: str
+) -> None:
+    text, value = EXAMPLES[field]
+    found = getattr(read(monkeypatch, NAMES[field], text), field)
+    assert found == value
+    assert type(found) is type(value) or isinstance(value, Path)
+
+
+def test_the_environment_wins_over_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path(".env").write_text("KAFKA_TOPIC=file\nKAFKA_CONSUMER_GROUP=file\n", encoding="utf-8")
+    monkeypatch.setenv("KAFKA_TOPIC", "environment")
+    settings = load_settings()
+    assert (settings.kafka_topic, settings.kafka_consumer_group) == ("environment", "file")
+
+
+@pytest.mark.parametrize("read", [by_environment, by_env_file])
+@pytest.mark.parametrize("field", NAMES)
+def test_empty_means_not_set(monkeypatch: pytest.MonkeyPatch, read: Callable[..., Settings], field: str) -> None:
+    assert getattr(read(monkeypatch, NAMES[field], ""), field) == getattr(load_settings(None), field)
+
+
+def test_settings_are_frozen() -> None:
+    settings = load_settings()
+    for name in NAMES:
+        with pytest.raises(ValidationError, match="frozen"):
+            setattr(settings, name, getattr(settings, name))
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "postgresql+psycopg2"])
+def test_dagsters_address_gets_the_driver_that_dagster_works_with(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("LAMBDA_DAGSTER_DATABASE_URL", f"{scheme}://u:p@h:5432/d?host=/run")
+    found = load_settings().dagster_database_url
+    assert found is not None
+    assert found.get_secret_value() == "postgresql+psycopg2://u:p@h:5432/d?host=/run"
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("LAMBDA_HISTORY_START", "yesterday"), ("LAMBDA_HISTORY_START", "2025-02-30"), ("KAFKA_TOPIC", "a topic"),
+        ("KAFKA_TOPIC", "x" * 250), ("LAMBDA_KAFKA_PARTITIONS", "0"), ("LAMBDA_KAFKA_PARTITIONS", "many"),
+        ("LAMBDA_POLL_INTERVAL", "0"), ("LAMBDA_POLL_INTERVAL", "3601"), ("LAMBDA_STALE_READING", "59"),
+        ("LAMBDA_SPEED_MAX_RECORDS", "0"), ("LAMBDA_SPEED_MAX_WAIT", "0"), ("LAMBDA_SPEED_MAX_WAIT", "nan"),
+        ("LAMBDA_DASHBOARD_PORT", "65536"), ("LAMBDA_DAGSTER_PORT", "-1"), ("LAMBDA_REFRESH", "0"),
+        ("LAMBDA_LOG_LEVEL", "TRACE"), ("DATABASE_URL", "verysecret"), ("DATABASE_URL", "sqlite:///verysecret"),
+        ("LAMBDA_OWNER_DATABASE_URL", "http://verysecret"), ("DATABASE_URL", "postgresql://u:verysecret@h:p/d"),
+        ("LAMBDA_READER_DATABASE_URL", "postgresql://u:very@secret@h/d"), ("DATABASE_URL", "postgresql:verysecret"),
+        ("DATABASE_URL", "postgresql://u:verysecret#1@h/d"), ("DATABASE_URL", "postgresql://[verysecret"),
+        ("LAMBDA_DAGSTER_DATABASE_URL", "mysql://u:verysecret@h/d"),
+    ],
+)  # fmt: skip
+def test_a_wrong_value_is_refused_by_the_name_of_its_setting_without_a_secret(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load_settings()
+    assert f"settings: {name}: " in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert ".env.example" in caught.value.next_action
+
+
+def test_all_wrong_values_are_named_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAMBDA_REFRESH", "0")
+    monkeypatch.setenv("LAMBDA_LOG_LEVEL", "loud")
+    with pytest.raises(SettingsError, match=r"LAMBDA_REFRESH: .*; LAMBDA_LOG_LEVEL: "):
+        load_settings()
+
+
+# ---------------------------------------------------------------- secrets
+
+
+@pytest.mark.parametrize("field", sorted(SECRETS))
+def test_secrets_show_nowhere(monkeypatch: pytest.MonkeyPatch, field: str) -> None:
+    monkeypatch.setenv(NAMES[field], SECRET)
+    settings = load_settings()
+    for shown in (repr(settings), str(settings), settings.describe(), settings.model_dump_json()):
+        assert "verysecret" not in shown
+    assert f"{NAMES[field]}=***" in settings.describe()
+    assert "verysecret" in getattr(settings, field).get_secret_value()
+
+
+def test_the_description_is_one_line_with_every_effective_setting() -> None:
+    described = load_settings(None, KAFKA_TOPIC="mine").describe()
+    assert "\n" not in described
+    assert "KAFKA_TOPIC=mine" in described
+    names = set(re.findall(r"(?:^| )([A-Z_]+)=", described))
+    settings = load_settings()
+    assert names == {NAMES[name] for name in NAMES if getattr(settings, name) is not None}
+
+
+# ---------------------------------------------------------------- the city
+
+
+def test_a_city_is_a_shipped_name_or_a_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Path("mine.toml").write_text('name = "Mine"\ntimezone = "UTC"\n', encoding="utf-8")
+    assert load_settings(None, LAMBDA_CITY="mine.toml").city.name == "Mine"
+    assert load_settings(None, LAMBDA_CITY=str(tmp_path / "mine.toml")).city.timezone == "UTC"
+    assert load_settings(None, LAMBDA_CITY="mine.toml").city_path() == str(tmp_path / "mine.toml")
+    assert load_settings(None, LAMBDA_CITY="jakarta").city_path() == "jakarta"
+
+
+def test_an_unknown_city_names_the_setting_and_what_there_is() -> None:
+    with pytest.raises(SettingsError, match=r"LAMBDA_CITY: there is no shipped city 'atlantis' \(there is: .*jakarta"):
+        _ = load_settings(None, LAMBDA_CITY="atlantis").city
+    with pytest.raises(CatalogueError, match=r"no city catalogue at .*atlantis\.toml"):
+        _ = load_settings(None, LAMBDA_CITY="atlantis.toml").city
+
+
+def test_the_poll_interval_is_a_duration() -> None:
+    assert load_settings(None, LAMBDA_POLL_INTERVAL=90).poll_interval == timedelta(seconds=90)
+
+
+# ---------------------------------------------------------------- .env.example
+
+
+@pytest.fixture(scope="module")
+def documented() -> dict[str, str]:
+    """What .env.example says: the value of each name, commented out or not."""
+    text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    return dict(re.findall(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$", text, re.MULTILINE))
+
+
+def test_the_example_has_every_setting_and_nothing_else(documented: dict[str, str]) -> None:
+    assert set(documented) == set(NAMES.values())
+
+
+def test_the_example_shows_the_defaults(documented: dict[str, str]) -> None:
+    settings = load_settings()
+    for field, name in NAMES.items():
+        value = getattr(settings, field)
+        if field != "cache":  # which depends on the user
+            assert documented[name] == ("" if value is None else str(value)), name
+
+
+def test_the_example_describes_each_setting_in_the_words_of_the_code() -> None:
+    text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    for field in Settings.model_fields.values():
+        assert re.search(rf"^# {re.escape(str(field.description))}\n(# )?{field.alias}=", text, re.MULTILINE), (
+            field.alias
+        )
+
+
+def test_a_copy_of_the_example_sets_nothing() -> None:
+    Path(".env").write_text((REPOSITORY / ".env.example").read_text(encoding="utf-8"), encoding="utf-8")
+    assert load_settings() == load_settings(None)
