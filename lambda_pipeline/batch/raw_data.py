@@ -117,8 +117,7 @@ def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
 
     1. Take the raw lock: no other run and no import stores meanwhile.
     2. Give the chunk up unless every frontier is where it was when the chunk was read: another run moved it, and
-       neither may this one store again what that one did, nor leave out what it did not. (A partition without a
-       frontier was never stored; its first chunk starts wherever the log does.)
+       neither may this one store again what that one did, nor leave out what it did not.
     3. Make the months' partitions.
     4. COPY, insert what raw_data does not hold (the first stored position of a key never changes), count the hours.
     5. Keep the dead letters; move the frontiers.
@@ -126,7 +125,7 @@ def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
     with transaction(engine) as database:
         locks.hold_raw(database)
         frontiers = _frontiers(database)
-        if any(frontiers.get(partition, start) != start for partition, (start, _) in chunk.moves.items()):
+        if any(frontiers.get(partition, 0) != start for partition, (start, _) in chunk.moves.items()):
             return None
         stored = _insert(database, chunk.observations)
         insert_dead_letters(database, chunk.dead_letters)
@@ -240,9 +239,10 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
             frontier = _frontiers(database).get(partition.id)
             consumed = _consumed(database, partition)
             if frontier is None:
-                if consumed is None:
-                    return  # nobody has read this log yet: it begins where it begins
                 frontier = 0
+                if consumed is None and bounds.beginning > 0:  # nobody has read it: it begins where it begins
+                    frontier = bounds.beginning
+                    _move_frontier(database, partition.id, frontier)
             if frontier >= bounds.beginning:
                 return
             held = min(max(consumed or 0, frontier), bounds.beginning)

@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 def ingest() -> None:
     """Poll TomTom and AQICN for every location of the city and publish to Kafka, until stopped.
 
-    Needs TOMTOM_API_KEY and AQICN_TOKEN; one of them is enough for its half of each observation.
+    Needs TOMTOM_API_KEY and AQICN_TOKEN.
     """
     settings = common.start(log=True)
     from lambda_pipeline.ingestion import daemon

@@ -254,6 +254,18 @@ def test_without_a_topic_there_is_nothing_to_store_and_that_is_no_error(
     assert done["peak_hours"]["dagster/row_count"] == 0
 
 
+def test_dagsters_database_that_is_away_is_said_plainly(
+    topic: Topic, jakarta: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dagster_postgres.utils.calculate_delay", lambda **_: 0.0)  # it tries six times
+    address = f"postgresql+psycopg2://nobody:verysecret@127.0.0.1:{free_port()}/nothing"
+    monkeypatch.setenv("LAMBDA_DAGSTER_DATABASE_URL", address)
+    with pytest.raises(DatabaseUnavailableError, match=r"Dagster's database is not answering: .*refused") as caught:
+        run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    assert "LAMBDA_DAGSTER_DATABASE_URL" in caught.value.next_action
+    assert "verysecret" not in str(caught.value)
+
+
 def test_errors_of_the_assets_pass_through_and_the_run_is_kept_as_failed(
     topic: Topic, jakarta: City, monkeypatch: pytest.MonkeyPatch
 ) -> None:

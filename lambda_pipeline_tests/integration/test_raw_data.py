@@ -263,14 +263,16 @@ def test_a_chunk_given_up_for_one_partition_leaves_no_hole_in_the_other(
 def test_what_retention_took_comes_out_of_the_speed_layer(stream: Stream) -> None:
     stream.produce(seen(0, aqi=10), seen(6, aqi=20))
     stream.advance()
+    publish(stream.database, HOUR)
     stream.produce(seen(12, aqi=30), seen(18, aqi=40), MALFORMED, seen(24, aqi=50))
     stream.consume(6)
-    stream.expire(5)
+    stream.expire(6)
     run = stream.advance()
-    assert run.positions == {f"{stream.name}[0]": (5, 6)}
+    assert run == RawRun()
     assert stream.frontiers() == [(0, 6)]
     assert keys(stream.database, "raw_data") == [("Krukut", minute) for minute in (0, 6, 12, 18, 24)]
-    assert publish(stream.database, HOUR) == [5]
+    assert [hour.hour_start for hour in hours_to_publish(stream.database.writer, DAY, DAY_AFTER)] == [HOUR]
+    assert publish(stream.database, HOUR) == [3]
     assert served(stream.database) == ("batch", 5, 150, 5, 0, 0)
 
 

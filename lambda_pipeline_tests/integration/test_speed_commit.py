@@ -479,7 +479,7 @@ EXTREMES: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("changes", EXTREMES, ids=lambda changes: "+".join(changes))
+@pytest.mark.parametrize("changes", EXTREMES, ids="+".join)
 def test_extreme_but_valid_messages_reach_both_layers_and_serving(database: Database, changes: dict[str, Any]) -> None:
     log = MemoryLog(database)
     message = {"schema_version": 1, "timestamp": at(0).isoformat(), "location": "Krukut"}

@@ -238,10 +238,14 @@ class Union(RuleBasedStateMachine):
 
     # ------------------------------------------------------------ raw_data
 
-    @rule(counts=COUNTS, back=st.sampled_from([1, 1, 1, 2]))
-    def read_a_chunk(self, counts: tuple[int, int], back: int) -> None:
+    @rule(counts=COUNTS, back=st.sampled_from([1, 1, 1, 2]), on=st.booleans())
+    def read_a_chunk(self, counts: tuple[int, int], back: int, on: bool) -> None:
+        """A run reads from the frontiers, or on from what it read before, whatever became of that."""
         log = self.logs[-min(back, len(self.logs))]
         starts = {number: self.model.frontier.get(log.partitions[number].id, 0) for number in (0, 1)}
+        if on and self.chunks:
+            ends = {partition: end for partition, (_, end) in self.chunks[-1].moves.items()}
+            starts = {number: ends.get(log.partitions[number].id, start) for number, start in starts.items()}
         ranges = {number: (starts[number], min(starts[number] + counts[number], log.end(number))) for number in (0, 1)}
         ranges = {number: (start, end) for number, (start, end) in ranges.items() if start < end}
         if ranges:
@@ -262,7 +266,7 @@ class Union(RuleBasedStateMachine):
     @rule(counts=COUNTS)
     def advance(self, counts: tuple[int, int]) -> None:
         pending, self.chunks = self.chunks, []
-        self.read_a_chunk(counts, 1)
+        self.read_a_chunk(counts, 1, False)
         for chunk in self.chunks:
             moves = {partition: end for partition, (_, end) in chunk.moves.items()}
             stored = store_chunk(self.database.writer, chunk)
