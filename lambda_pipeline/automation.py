@@ -39,8 +39,13 @@ def build_job() -> UnresolvedAssetJobDefinition:
     )
 
 
-def build_schedules(job: UnresolvedAssetJobDefinition, timezone: str) -> Sequence[dg.ScheduleDefinition]:
-    """Hourly at five past for the current city day (and the day before in its first hour), daily at 02:00."""
+def build_schedules(
+    job: UnresolvedAssetJobDefinition, timezone: str, history_start: date
+) -> Sequence[dg.ScheduleDefinition]:
+    """Hourly at five past for the current city day (and the day before in its first hour), daily at 02:00.
+
+    Nothing is asked for before the start of history: there is no such partition.
+    """
 
     @dg.schedule(
         name="hourly", job=job, cron_schedule="5 * * * *", execution_timezone=timezone,
@@ -51,6 +56,8 @@ def build_schedules(job: UnresolvedAssetJobDefinition, timezone: str) -> Sequenc
         now = context.scheduled_execution_time
         days = [now.date()] + ([now.date() - timedelta(days=1)] if now.hour == 0 else [])
         for day in days:
+            if day < history_start:
+                continue
             yield dg.RunRequest(
                 run_key=f"hourly-{now.isoformat()}-{day}",
                 partition_key=day.isoformat(),
@@ -65,7 +72,8 @@ def build_schedules(job: UnresolvedAssetJobDefinition, timezone: str) -> Sequenc
     def daily(context: dg.ScheduleEvaluationContext):  # type: ignore[no-untyped-def]
         now = context.scheduled_execution_time
         day = now.date() - timedelta(days=1)
-        yield dg.RunRequest(run_key=f"daily-{day}", partition_key=day.isoformat())
+        if day >= history_start:
+            yield dg.RunRequest(run_key=f"daily-{day}", partition_key=day.isoformat())
 
     return [hourly, daily]
 

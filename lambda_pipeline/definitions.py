@@ -13,7 +13,7 @@ batch_layer = build_job()
 defs = dg.Definitions(
     assets=[REALTIME_DATA, *build_assets(city.timezone, settings.history_start)],
     jobs=[batch_layer],
-    schedules=build_schedules(batch_layer, city.timezone),
+    schedules=build_schedules(batch_layer, city.timezone, settings.history_start),
     resources=resources(),
     executor=dg.in_process_executor,
 )

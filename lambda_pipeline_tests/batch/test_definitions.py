@@ -48,7 +48,7 @@ def repository_of(timezone: str) -> dg.RepositoryDefinition:
     definitions = dg.Definitions(
         assets=[REALTIME_DATA, *build_assets(timezone, START)],
         jobs=[job],
-        schedules=build_schedules(job, timezone),
+        schedules=build_schedules(job, timezone, START),
         resources=resources(),
     )
     return definitions.get_repository_def()
@@ -200,6 +200,8 @@ def ticks(zone: str, name: str, start: datetime, end: datetime) -> list[datetime
         ("hourly", "2025-01-01T01:05", ["2025-01-01"]),
         ("daily", "2025-06-03T02:00", ["2025-06-02"]),
         ("daily", "2025-03-01T02:00", ["2025-02-28"]),
+        ("hourly", "2025-01-01T00:05", ["2025-01-01"]),  # there is no day before the first
+        ("daily", "2025-01-01T02:00", []),
     ],
 )
 def test_ticks_ask_for_these_city_days(zone: str, name: str, city_time: str, days: list[str]) -> None:

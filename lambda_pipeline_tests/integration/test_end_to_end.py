@@ -18,7 +18,7 @@ from lambda_pipeline.local.demo import balance
 from lambda_pipeline.local.simulator import serve
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.stream.client import KafkaConnection
-from lambda_pipeline_tests.integration.conftest import Database
+from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 DEADLINE = 90.0  # seconds; on an idle machine each condition is met within a few

@@ -364,6 +364,21 @@ def test_stored_but_unpublished_observations_are_not_served(serving: ServingLaye
     assert serving.get_raw_data(FIRST, UNTIL)["layer"].tolist() == ["batch"]
 
 
+def test_a_late_observation_that_is_stored_in_a_published_hour_is_served_by_the_speed_layer_alone(
+    serving: ServingLayer, log: Log
+) -> None:
+    batch_only(log, [message("Cinere", START, aqi=10)])
+    log.append(message("Cinere", START + timedelta(minutes=30), aqi=20))
+    log.store()
+    assert serving.get_raw_data(FIRST, UNTIL)["aqi_value"].tolist() == [10]
+    log.consume()
+    assert serving.get_raw_data(FIRST, UNTIL)[["aqi_value", "layer"]].to_numpy().tolist() == [
+        [20, "speed"],
+        [10, "batch"],
+    ]
+    assert serving.get_freshness()["observations"].tolist() == [1, 1]
+
+
 def test_streamed_observations_are_all_of_them_oldest_first(
     serving: ServingLayer, log: Log, two_days: list[ObservationMessage]
 ) -> None:
