@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from lambda_pipeline.domain.city_time import HOUR
 from lambda_pipeline.errors import UnionViolationError
 from lambda_pipeline.storage import locks
-from lambda_pipeline.storage.engine import begin, retrying, session, transaction
+from lambda_pipeline.storage.engine import begin, bound_transaction, retrying, session, transaction
 from lambda_pipeline.storage.migrate import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
@@ -113,6 +113,7 @@ def swap(connection: sa.Connection, hour: datetime, timezone: str, run_id: str) 
     """
     values = {"hour": hour, "end": hour + HOUR, "timezone": timezone}
     with begin(connection, "READ COMMITTED"):
+        bound_transaction(connection)
         locks.hold_publish(connection)
         if connection.execute(sql("batch/newer_coverage"), values).scalar_one():
             logger.info("hour %s was published from further on meanwhile, preparing it again", hour.isoformat())

@@ -265,7 +265,7 @@ def _note_loss(database: sa.Connection, partition: LogPartition, start: int, end
     if not accept_loss:
         raise LogGapError(
             f"{partition.at(start)} to {end} are gone from the log, and neither layer has read them.",
-            "Run `lambda-pipeline backfill --accept-loss` to note the gap in log_gaps and go on.",
+            "Run `lambda-pipeline backfill --from DAY --to DAY --accept-loss` to note the gap and go on.",
         )
     database.execute(
         sa.text(

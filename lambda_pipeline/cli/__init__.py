@@ -46,12 +46,15 @@ app.add_typer(database.app, name="db")
 def main() -> None:
     """Run a command: exit code 0, 1 where it failed, 2 where it was called wrongly; no traceback for a user's error."""
     try:
-        app()
+        app(prog_name="lambda-pipeline")
     except LambdaPipelineError as error:
         typer.secho(f"error: {error.message}", fg="red", err=True)
         if error.next_action:
             typer.echo(error.next_action, err=True)
         sys.exit(1)
+    except BrokenPipeError:  # whoever read our output, e.g. head, has seen enough
+        sys.stderr.close()
+        sys.exit(0)
     except Exception as error:
         reason = common.database_refusal(error)
         if reason is None:
@@ -61,6 +64,3 @@ def main() -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
-    except BrokenPipeError:  # whoever read our output, e.g. head, has seen enough
-        sys.stderr.close()
-        sys.exit(0)

@@ -46,8 +46,10 @@ def configure_logs(level: str) -> None:
 def parse_instant(text: str, clock: "CityClock", option: str) -> datetime:
     """An instant from a day or a time, city time where it has no offset. Wrong usage where it is none."""
     try:
-        return clock.parse(text)
-    except ValueError as error:
+        instant = clock.parse(text)
+        clock.city_date(instant + timedelta(days=2))  # the last representable days have no end
+        return instant
+    except (ValueError, OverflowError) as error:
         raise typer.BadParameter(str(error), param_hint=option) from error
 
 

@@ -45,6 +45,10 @@ def backfill(
             f"{days[0]} is before LAMBDA_HISTORY_START ({settings.history_start}).",
             "Start at that day, or lower the setting.",
         )
+    tomorrow = common.day_after(settings.city.clock().city_date(common.utc_now()))
+    if days[0] >= tomorrow:
+        raise typer.BadParameter(f"{days[0]} has not begun yet.", param_hint="--from")
+    days = (days[0], min(days[1], tomorrow))
     with running_stack(settings, "backfill") as stack:
         addresses = stack.addresses()
         if addresses.dagster_url is None:

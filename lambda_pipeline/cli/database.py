@@ -1,6 +1,7 @@
 """`lambda-pipeline db`: the database itself."""
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -38,17 +39,20 @@ def psql(
 ) -> None:
     """Open the database with psql, as the reader; what follows `--` goes to psql, e.g. -- -c 'table hourly_profile'."""
     settings = common.start()
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
     from lambda_pipeline.local.stack import psql_program, running_stack
 
-    program = psql_program()
     with running_stack(settings, "db psql", kafka=False) as stack:
         addresses = stack.addresses()
         url = addresses.writer_url if write else addresses.reader_url
-        # the address goes by environment, so that a password does not show in the list of processes
-        from psycopg.conninfo import conninfo_to_dict
-
-        names = {"host": "PGHOST", "port": "PGPORT", "user": "PGUSER", "password": "PGPASSWORD", "dbname": "PGDATABASE"}
-        parts = conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://", 1))
-        environment = {names[name]: str(value) for name, value in parts.items() if name in names and value is not None}
-        code = subprocess.run([program, *context.args], env=os.environ | environment, check=False).returncode
+        parts = conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")
+        password = parts.pop("password", None)  # by environment: the list of processes shows arguments to everybody
+        environment = os.environ | ({"PGPASSWORD": str(password)} if password else {})
+        before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is psql's, to cancel a query
+        try:
+            command = [psql_program(stack), make_conninfo("", **parts), *context.args]
+            code = subprocess.run(command, env=environment, check=False).returncode
+        finally:
+            signal.signal(signal.SIGINT, before)
     sys.exit(code)

@@ -5,7 +5,7 @@ from datetime import date, datetime, timedelta
 
 from lambda_pipeline.batch.raw_data import import_observations
 from lambda_pipeline.cli import common
-from lambda_pipeline.local.demo import HISTORY_DAYS, has_history, simulated_history
+from lambda_pipeline.local.demo import HISTORY_DAYS, has_history, note_history, simulated_history
 from lambda_pipeline.local.stack import Stack
 from lambda_pipeline.settings import Settings
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
@@ -20,6 +20,7 @@ def write_history(stack: Stack, seed: int, until: datetime, step: timedelta, say
         say("Writing a week of simulated history …")
         city = stack.settings.city
         simulated_history(engine, city, seed, until, step, lambda rows: import_observations(engine, rows, _SOURCE))
+        note_history(engine)
     engine.dispose()
 
 

@@ -49,6 +49,7 @@ def run_once(settings: "Settings", seed: int) -> bool:
     stack.fetch_jars()
     with home.lock("demo --once"), Supervisor(home) as supervisor:
         supervisor.start(stack.servers)
+        supervisor.raise_if_stopped()
         stack.prepare(STEP)
         stack.settle_origin(is_simulated=True)
         addresses = stack.addresses()
@@ -61,7 +62,9 @@ def run_once(settings: "Settings", seed: int) -> bool:
         write_history(stack, seed, slots[0], STEP, typer.echo)
         typer.echo(f"The last {MINUTES} minutes, polled from the simulated APIs through Kafka …")
         published = _poll(settings, seed, slots, addresses)
+        supervisor.raise_if_stopped()
         _wait_consumed(engine, addresses, topic, supervisor)
+        supervisor.raise_if_stopped()
         typer.echo(f"{published} observations published and consumed. The closed hours through batch …")
         services.backfill(supervisor, *recent_days(settings))
         found = balance(engine, addresses.connection(), settings.kafka_topic)

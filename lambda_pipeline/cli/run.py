@@ -67,24 +67,25 @@ def _run(settings: "Settings", what: str, seed: int | None) -> None:
     with home.lock(what), Supervisor(home) as supervisor, Screen(settings, home.logs) as screen:
         screen.say(f"Starting in {home.path} …")
         supervisor.start(stack.servers)
-        if supervisor.stop_requested:
-            return
+        supervisor.raise_if_stopped()
         stack.prepare(interval)
         stack.settle_origin(is_simulated=seed is not None)
         services = Services(stack, interval, seed)
         supervisor.start([*services.simulator(), services.speed(), services.ingest()])
-        if seed is not None and not supervisor.stop_requested:
+        supervisor.raise_if_stopped()
+        if seed is not None:
             write_history(stack, seed, aligned_slot(common.utc_now(), interval), interval, screen.say)
-        if not supervisor.stop_requested:
-            days = recent_days(settings)
-            screen.say(f"Publishing the days since {days[0]} …")
-            services.backfill(supervisor, *days)
+        supervisor.raise_if_stopped()
+        days = recent_days(settings)
+        screen.say(f"Publishing the days since {days[0]} …")
+        services.backfill(supervisor, *days)
         supervisor.start([services.dashboard()])
+        supervisor.raise_if_stopped()
         screen.served_at("Dashboard", services.dashboard_url)
         supervisor.start(services.dagster())
+        supervisor.raise_if_stopped()
         screen.served_at("Dagster", services.dagster_url)
-        if not supervisor.stop_requested:
-            screen.follow(stack.addresses().reader_url)
-            supervisor.run(on_tick=screen.show)
+        screen.follow(stack.addresses().reader_url)
+        supervisor.run(on_tick=screen.show)
         screen.say("Stopping …")
     typer.echo("Stopped. The next start goes on where this one was.")

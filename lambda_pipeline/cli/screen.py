@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pandas as pd
+import sqlalchemy as sa
 from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
@@ -103,7 +104,7 @@ class Screen:
         self._read_at = time.monotonic()
         try:
             self._freshness, self._problem = self._serving.get_freshness(), ""
-        except LambdaPipelineError as error:
+        except (LambdaPipelineError, sa.exc.DBAPIError) as error:
             self._problem = str(error)
 
     def _rows(self) -> list[dict[str, object]]:

@@ -23,7 +23,9 @@ def register(app: typer.Typer) -> None:
     app.command(hidden=True)(simulator)
 
 
-def ingest() -> None:
+def ingest(
+    simulated: bool = typer.Option(False, "--simulated", hidden=True, help="The APIs are the demo's simulator."),
+) -> None:
     """Poll TomTom and AQICN for every location of the city and publish to Kafka, until stopped.
 
     Needs TOMTOM_API_KEY and AQICN_TOKEN.
@@ -38,6 +40,7 @@ def ingest() -> None:
     interval = poll_interval(settings, settings.city)
     with running_stack(settings, "ingest") as stack, common.stop_on_signals() as stop:
         stack.prepare(interval)
+        stack.settle_origin(is_simulated=simulated)
         connection = stack.addresses().connection()
         ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
         poller = make_poller(settings, stop)

@@ -12,7 +12,6 @@ from lambda_pipeline.domain.log import Incoming, judge
 from lambda_pipeline.local.simulated_city import SimulatedCity
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline.storage.log_partitions import IMPORT_LOG
 from lambda_pipeline.storage.sql import sql
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.reader import LogReader
@@ -63,15 +62,21 @@ def simulated_history(
 
 
 def has_history(engine: sa.Engine) -> bool:
-    """Whether something was imported into this database before."""
+    """Whether the simulated history was written to its end before."""
     with transaction(engine, read_only=True) as database:
-        return bool(database.execute(sa.text("select exists (select from raw_data)")).scalar_one())
+        return bool(database.execute(sa.text("select has_simulated_history from deployment")).scalar_one())
+
+
+def note_history(engine: sa.Engine) -> None:
+    """Note that the simulated history is complete. One that was cut short is written again, which adds what lacks."""
+    with transaction(engine) as database:
+        database.execute(sa.text("update deployment set has_simulated_history = true"))
 
 
 def balance(engine: sa.Engine, connection: KafkaConnection, topic: str) -> list[HourBalance]:
     """Per hour: distinct observations that went into the log or came from files, against what is served.
 
-    The left side is counted by reading the whole log again, independently of both layers.
+    What the log holds is counted by reading it again, independently of both layers.
     """
     produced = Counter(hour for hour, _, _ in _produced(engine, connection, topic))
     with transaction(engine, "REPEATABLE READ", read_only=True) as database:
@@ -92,26 +97,30 @@ def balance(engine: sa.Engine, connection: KafkaConnection, topic: str) -> list[
 def _produced(
     engine: sa.Engine, connection: KafkaConnection, topic_name: str
 ) -> Iterable[tuple[datetime, str, datetime]]:
-    """(hour, location, timestamp) of every distinct valid observation of the log and of the import log."""
+    """(hour, location, timestamp) of every distinct valid observation that was produced or imported."""
+    topic = find_topic(connection, topic_name)
     with transaction(engine, read_only=True) as database:
         validator = load_deployment(database).validator()
-        imported = database.execute(
-            sa.text(
-                "select hour_start, location, timestamp from raw_data "
-                "where log_partition in (select id from log_partitions where log_id = :log_id)"
-            ),
-            {"log_id": IMPORT_LOG},
-        )
-        keys = {tuple(row) for row in imported}
-    topic = find_topic(connection, topic_name)
-    if topic is not None:
-        with LogReader(connection, topic_name) as reader:
-            bounds = reader.bounds(topic.partitions)
-            ranges = {number: (found.beginning, found.end) for number, found in bounds.items()}
-            for batch in reader.read(ranges, 50_000):
-                for record in (record for records in batch.values() for record in records):
-                    judged = judge(record, 0, validator)
-                    if isinstance(judged, Incoming):
-                        observation = judged.observation
-                        keys.add((observation.hour_start, observation.location, observation.timestamp))
+        names = database.execute(sa.text("select id, log_id, partition from log_partitions")).all()
+        stored = database.execute(
+            sa.text("select hour_start, location, timestamp, log_partition, log_offset from raw_data")
+        ).all()
+    if topic is None:
+        return {(row.hour_start, row.location, row.timestamp) for row in stored}
+    with LogReader(connection, topic_name) as reader:
+        bounds = reader.bounds(topic.partitions)
+        begins = {name.id: bounds[name.partition].beginning for name in names if name.log_id == topic.log_id}
+        # what the log does not hold (files, an older topic, what retention took) is counted where it was stored
+        keys = {
+            (row.hour_start, row.location, row.timestamp)
+            for row in stored
+            if row.log_offset < begins.get(row.log_partition, row.log_offset + 1)
+        }
+        ranges = {number: (found.beginning, found.end) for number, found in bounds.items()}
+        for batch in reader.read(ranges, 50_000):
+            for record in (record for records in batch.values() for record in records):
+                judged = judge(record, 0, validator)
+                if isinstance(judged, Incoming):
+                    observation = judged.observation
+                    keys.add((observation.hour_start, observation.location, observation.timestamp))
     return keys

@@ -294,6 +294,9 @@ def _tie_to_parent(death_signal: signal.Signals) -> Callable[[], None] | None:
     parent = os.getpid()
 
     def tie() -> None:
+        # What we ignore, or what whoever started us in the background ignores, a child must still hear.
+        for ending in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(ending, signal.SIG_DFL)
         prctl(_PR_SET_PDEATHSIG, int(death_signal), 0, 0, 0)
         if os.getppid() != parent:  # it died before the call above
             os._exit(1)

@@ -11,14 +11,13 @@ from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.local.dashboard import dashboard_command
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.local.stack import Stack
-from lambda_pipeline.local.supervisor import Service, Supervisor, listens
+from lambda_pipeline.local.supervisor import Service, Supervisor, listens, reachable
 from lambda_pipeline.shipped import shipped_path
 
 _QUIET_PYTHON = (sys.executable, "-W", "ignore", "-m")  # Dagster announces what of its own is deprecated
 _BACKFILL_SECONDS = 1800.0
-_NOT_FOR_THE_DASHBOARD = (
-    "DATABASE_URL", "LAMBDA_OWNER_DATABASE_URL", "LAMBDA_DAGSTER_DATABASE_URL", "TOMTOM_API_KEY", "AQICN_TOKEN",
-)  # fmt: skip
+_KEYS = ("TOMTOM_API_KEY", "AQICN_TOKEN")  # for the one that asks the APIs
+_WRITERS = ("DATABASE_URL", "LAMBDA_OWNER_DATABASE_URL", "LAMBDA_DAGSTER_DATABASE_URL")
 
 
 class Services:
@@ -33,14 +32,14 @@ class Services:
             )
         self._listen = settings.listen
         self._home = stack.home
-        self._is_simulated = seed is not None
         self._seed = seed
         self._simulator_port = free_port()
         self._dashboard_port = free_port(settings.dashboard_port)
         self._dagster_port = free_port(settings.dagster_port)
         self._code_port = free_port()
-        self.dashboard_url = f"http://{self._listen}:{self._dashboard_port}"
-        self.dagster_url = f"http://{self._listen}:{self._dagster_port}"
+        host = reachable(self._listen)
+        self.dashboard_url = f"http://{host}:{self._dashboard_port}"
+        self.dagster_url = f"http://{host}:{self._dagster_port}"
         self.environment = {
             **os.environ,
             **addresses.environment(),
@@ -56,7 +55,12 @@ class Services:
         if seed is not None:
             address = f"http://127.0.0.1:{self._simulator_port}"
             self.environment |= {"LAMBDA_TOMTOM_URL": address, "LAMBDA_AQICN_URL": address}
-            self.environment |= {"TOMTOM_API_KEY": "simulated", "AQICN_TOKEN": "simulated"}
+        self.environment = {name: value for name, value in self.environment.items() if name not in _KEYS}
+        keys = {"TOMTOM_API_KEY": settings.tomtom_api_key, "AQICN_TOKEN": settings.aqicn_token}
+        if seed is not None:
+            self._keys = dict.fromkeys(keys, "simulated")
+        else:
+            self._keys = {name: key.get_secret_value() for name, key in keys.items() if key is not None}
 
     def simulator(self) -> list[Service]:
         """The simulator, if there is to be one."""
@@ -70,14 +74,15 @@ class Services:
         return self._ours("speed")
 
     def ingest(self) -> Service:
-        """The ingestion daemon."""
-        return self._ours("ingest")
+        """The ingestion daemon, the only one that is handed the keys."""
+        more = ("--simulated",) if self._seed is not None else ()
+        return self._ours("ingest", *more, environment=self.environment | self._keys)
 
     def dashboard(self) -> Service:
         """Streamlit, which is told no address but the reader's, and no keys."""
-        environment = {name: value for name, value in self.environment.items() if name not in _NOT_FOR_THE_DASHBOARD}
+        environment = {name: value for name, value in self.environment.items() if name not in _WRITERS}
         command = dashboard_command(self._listen, self._dashboard_port)
-        return Service("dashboard", command, environment, ready=listens(self._dashboard_port))
+        return Service("dashboard", command, environment, ready=listens(self._dashboard_port, self._listen))
 
     def dagster(self) -> list[Service]:
         """Code server, webserver and daemon."""
@@ -89,7 +94,7 @@ class Services:
             "dagster-web": (*_QUIET_PYTHON, "dagster_webserver", *web),
             "dagster-daemon": (*_QUIET_PYTHON, "dagster._daemon", "run", *workspace),
         }
-        ready = {"dagster-code": listens(self._code_port), "dagster-web": listens(self._dagster_port)}
+        ready = {"dagster-code": listens(self._code_port), "dagster-web": listens(self._dagster_port, self._listen)}
         return [
             Service(name, command, self.environment, ready.get(name), ready_timeout=180)
             for name, command in commands.items()
@@ -112,9 +117,17 @@ class Services:
         processes.wait_until(is_over, _BACKFILL_SECONDS, interval=0.1)
         if child.alive:
             processes.stop(child)
-        elif child.popen.wait() != 0:
+            supervisor.raise_if_stopped()
+            raise EmbeddedServerError(f"The backfill took more than {_BACKFILL_SECONDS:.0f} s.", f"See {log}.")
+        if child.popen.wait() != 0:
             raise EmbeddedServerError(f"The backfill failed:\n{processes.log_tail(log)}\n", f"See {log}.")
 
-    def _ours(self, command: str, *arguments: str, ready: Callable[[], bool] | None = None) -> Service:
+    def _ours(
+        self,
+        command: str,
+        *arguments: str,
+        ready: Callable[[], bool] | None = None,
+        environment: dict[str, str] | None = None,
+    ) -> Service:
         argv = [sys.executable, "-m", "lambda_pipeline", command, *arguments]
-        return Service(command, argv, self.environment, ready)
+        return Service(command, argv, environment or self.environment, ready)

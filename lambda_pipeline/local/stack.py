@@ -4,6 +4,7 @@ No other code knows which way the platform runs: whoever comes after this is han
 """
 
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from lambda_pipeline.local.kafka import EmbeddedKafka
 from lambda_pipeline.local.postgres import EmbeddedPostgres, _programs
 from lambda_pipeline.local.supervisor import Supervisor
 from lambda_pipeline.settings import Settings
-from lambda_pipeline.storage.deployment import claim, settle_origin
+from lambda_pipeline.storage.deployment import claim, require_city, settle_origin
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.storage.migrate import Upgrade, require_newest, upgrade
 from lambda_pipeline.stream.client import KafkaConnection
@@ -43,7 +44,6 @@ class Addresses:
         """The settings that hand these addresses to another process of ours."""
         found = {
             "DATABASE_URL": self.writer_url,
-            "LAMBDA_OWNER_DATABASE_URL": self.owner_url,
             "LAMBDA_READER_DATABASE_URL": self.reader_url,
             "LAMBDA_DAGSTER_DATABASE_URL": self.dagster_url,
             "KAFKA_BOOTSTRAP_SERVERS": self.kafka,
@@ -125,6 +125,16 @@ class Stack:
         finally:
             engine.dispose()
 
+    def check(self) -> None:
+        """Change nothing, and raise SchemaError or DeploymentMismatchError where this database is not ours to use."""
+        engine = make_engine(self.addresses().writer_url, "check")
+        try:
+            require_newest(engine)
+            with transaction(engine, read_only=True) as connection:
+                require_city(connection, self.settings.city)
+        finally:
+            engine.dispose()
+
     def fetch_jars(self) -> None:
         """Download what the embedded Kafka needs, with a progress bar; nothing to do when it is there."""
         if self.broker is not None:
@@ -154,20 +164,22 @@ class Stack:
 
 @contextmanager
 def running_stack(settings: Settings, what: str, *, kafka: bool = True) -> Iterator[Stack]:
-    """The stack for as long as a command runs: the running one, or one started for the while, prepared.
+    """The stack for as long as a command runs: the running one as it is, or one started for the while and prepared.
 
     Raises EmbeddedServerError where another command holds the home without the servers that this one needs.
     """
     home = Home(settings.home)
     stack = Stack(settings, home, kafka=kafka)
     if stack.is_running():
-        stack.prepare()
+        stack.check()
         yield stack
         return
     with home.lock(what), Supervisor(home) as supervisor:
         supervisor.start(stack.servers)
-        if supervisor.stop_requested:
-            raise KeyboardInterrupt
+        supervisor.raise_if_stopped()
+        # From here on Ctrl-C interrupts the command, and the servers stop after it.
+        for ending in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(ending, signal.default_int_handler)
         stack.prepare()
         yield stack
 
@@ -180,6 +192,10 @@ def _make_databases(postgres: EmbeddedPostgres) -> None:
                 connection.execute(f'create database "{name}"')
 
 
-def psql_program() -> str:
-    """The machine's psql, else the embedded server's. Raises EmbeddedServerError where there is neither."""
-    return shutil.which("psql") or str(_programs() / "psql")
+def psql_program(stack: Stack) -> str:
+    """The embedded server's psql for the embedded server, else the machine's own where there is one.
+
+    Raises EmbeddedServerError where there is neither.
+    """
+    own = None if stack.postgres is not None else shutil.which("psql")
+    return own or str(_programs() / "psql")

@@ -164,6 +164,11 @@ class Supervisor:
                     processes.advice(tail, "The log says why."),
                 )
 
+    def raise_if_stopped(self) -> None:
+        """Raise KeyboardInterrupt once a stop was asked for: between the phases of a start."""
+        if self.stop_requested:
+            raise KeyboardInterrupt
+
     def tick(self) -> None:
         """Look at every service once: note who is ready or died, restart whose time has come. Main thread only."""
         for unit in self._units:
@@ -328,11 +333,16 @@ class _Unit:
         self.set_state(State.BACKING_OFF)
 
 
-def listens(port: int) -> Callable[[], bool]:
-    """A `ready` for a service that serves on 127.0.0.1: whether somebody accepts connections at `port`."""
+def reachable(host: str) -> str:
+    """The address under which this machine reaches what listens at `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared with, not listened at
+
+
+def listens(port: int, host: str = "127.0.0.1") -> Callable[[], bool]:
+    """A `ready` for a service that serves at `host`:`port`: whether somebody accepts connections there."""
 
     def ready() -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=0.5):
+        with contextlib.suppress(OSError), socket.create_connection((reachable(host), port), timeout=0.5):
             return True
         return False
 

@@ -114,15 +114,22 @@ class SpeedDaemon(ConsumerRebalanceListener):  # type: ignore[misc]
         """Fetch one micro-batch and commit it."""
         try:
             polled = self._consumer.poll(timeout_ms=int(self._options.max_wait * 1000))
-            new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in self._offsets)
-            if new:
-                self._take_up(new)
         except OffsetOutOfRangeError as error:
             raise LogGapError(
                 f"{self._topic.name}: the log no longer holds the offset that the speed layer stopped at: {error}.",
                 "Records were deleted before they were consumed, or the topic was cut short.",
             ) from error
-        except (KafkaError, TransientError) as error:
+        except KafkaError as error:
+            logger.warning("waiting: %s", error)
+            stop.wait(1.0)
+            return
+        new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in self._offsets)
+        try:
+            if new:
+                self._take_up(new)
+        except TransientError as error:
+            for tp, unread in polled.items():  # what was fetched is not consumed: read it again
+                self._consumer.seek(tp, unread[0].offset)
             logger.warning("waiting: %s", error)
             stop.wait(1.0)
             return

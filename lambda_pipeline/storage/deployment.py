@@ -40,12 +40,8 @@ def claim(connection: sa.Connection, city: City, history_start: date, poll_inter
     Raises DeploymentMismatchError for another city or zone, CatalogueError for a zone of odd clock shifts.
     """
     city.clock().refuse_odd_shifts(history_start, datetime.now(UTC).date() + timedelta(days=3650))
-    found = connection.execute(sa.text("select city, timezone from deployment for update")).one_or_none()
-    if found is not None and (found.city, found.timezone) != (city.name, city.timezone):
-        raise DeploymentMismatchError(
-            f"this database belongs to {found.city} ({found.timezone}), not to {city.name} ({city.timezone}).",
-            "One database serves one city: set DATABASE_URL (or LAMBDA_HOME) to another, or LAMBDA_CITY to this one.",
-        )
+    if connection.execute(sa.text("select city from deployment for update")).one_or_none() is not None:
+        require_city(connection, city)
     connection.execute(
         sa.text(
             "insert into deployment as d (city, timezone, history_start) values (:city, :timezone, :start) "
@@ -67,6 +63,16 @@ def claim(connection: sa.Connection, city: City, history_start: date, poll_inter
         ),
         {"names": [location.name for location in city.locations]},
     )
+
+
+def require_city(connection: sa.Connection, city: City) -> None:
+    """Raise DeploymentMismatchError where the database is another city's, SchemaError where it is nobody's yet."""
+    found = load_deployment(connection)
+    if (found.city, found.timezone) != (city.name, city.timezone):
+        raise DeploymentMismatchError(
+            f"this database belongs to {found.city} ({found.timezone}), not to {city.name} ({city.timezone}).",
+            "One database serves one city: set DATABASE_URL (or LAMBDA_HOME) to another, or LAMBDA_CITY to this one.",
+        )
 
 
 def settle_origin(connection: sa.Connection, *, is_simulated: bool) -> None:

@@ -104,6 +104,12 @@ def transaction(
         yield connection
 
 
+def bound_transaction(connection: sa.Connection, seconds: int = 60, idle_seconds: int = 10) -> None:
+    """Bound this transaction alone: it holds a lock that others wait for, and must not outlive a frozen client."""
+    connection.execute(sa.text(f"set local transaction_timeout = '{int(seconds)}s'"))
+    connection.execute(sa.text(f"set local idle_in_transaction_session_timeout = '{int(idle_seconds)}s'"))
+
+
 @contextmanager
 def _our_errors() -> Iterator[None]:
     try:
@@ -136,6 +142,10 @@ def translate_driver(cause: psycopg.Error) -> Exception:
         return SchemaError(
             f"the database's schema is not this version's: {first}.", "Run `lambda-pipeline db upgrade`."
         )
+    if isinstance(cause, pg_errors.DiskFull):
+        return DatabaseUnavailableError(f"PostgreSQL's disk is full: {cause}", "Make room; nothing was lost.")
+    if isinstance(cause, _TIMED_OUT):
+        return DatabaseUnavailableError("PostgreSQL ended a transaction that took too long.", "It will be tried again.")
     if isinstance(cause, psycopg.OperationalError) and not isinstance(cause, _RETRYABLE):
         first = (str(cause).splitlines() or ["connection lost"])[0]
         return DatabaseUnavailableError(
@@ -144,6 +154,7 @@ def translate_driver(cause: psycopg.Error) -> Exception:
     return cause
 
 
+_TIMED_OUT = (pg_errors.IdleInTransactionSessionTimeout, pg_errors.TransactionTimeout)
 _RETRYABLE = (pg_errors.SerializationFailure, pg_errors.DeadlockDetected, pg_errors.LockNotAvailable)
 
 

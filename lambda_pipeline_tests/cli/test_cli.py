@@ -384,8 +384,14 @@ def test_a_database_of_another_city_is_refused(call: Call, external: dict[str, s
 
 
 @pytest.mark.integration
-def test_a_user_without_rights_is_said_plainly(call: Call, external: dict[str, str], database: Database) -> None:
-    result = call("status", **{**external, "DATABASE_URL": database.url("lambda_reader")})
+def test_a_user_without_rights_may_read_and_is_told_plainly_that_it_may_not_write(
+    call: Call, external: dict[str, str], database: Database, tmp_path: Path
+) -> None:
+    as_reader = {**external, "DATABASE_URL": database.url("lambda_reader")}
+    assert call("status", **as_reader).code == 0
+    file = tmp_path / "one.csv"
+    file.write_text("timestamp,location,aqi_value\n2025-06-01T06:00:00+07:00,Cinere,50\n")
+    result = call("import", str(file), **as_reader)
     assert_user_error(result, "permission denied", "DATABASE_URL")
 
 

@@ -255,7 +255,31 @@ class Union(RuleBasedStateMachine):
     @rule(data=st.data())
     def store_a_chunk(self, data: st.DataObject) -> None:
         """A run stores what it read, maybe long after and maybe after another run did."""
-        chunk = self.chunks.pop(data.draw(st.integers(0, len(self.chunks) - 1)))
+        self._store(self.chunks.pop(data.draw(st.integers(0, len(self.chunks) - 1))))
+
+    @rule(counts=COUNTS)
+    def advance(self, counts: tuple[int, int]) -> None:
+        pending, self.chunks = self.chunks, []
+        self.read_a_chunk(counts, 1, False)
+        for chunk in self.chunks:
+            self._store(chunk)
+        self.chunks = pending
+
+    @rule(messages=st.lists(MESSAGES, min_size=4, max_size=6), counts=COUNTS, overtaking=COUNTS)
+    def overtake_a_run(
+        self, messages: list[ObservationMessage], counts: tuple[int, int], overtaking: tuple[int, int]
+    ) -> None:
+        """A run reads two chunks; before it stores the first, another one stores some of it and dies."""
+        self.produce_in_both_partitions(messages, False)
+        pending, self.chunks = self.chunks, []
+        self.read_a_chunk(counts, 1, False)
+        self.read_a_chunk(counts, 1, True)
+        self.advance(overtaking)
+        for chunk in self.chunks:
+            self._store(chunk)
+        self.chunks = pending
+
+    def _store(self, chunk: Chunk) -> None:
         stored = store_chunk(self.database.writer, chunk)
         if any(self.model.frontier.get(partition, 0) != start for partition, (start, _) in chunk.moves.items()):
             assert stored is None
@@ -263,18 +287,9 @@ class Union(RuleBasedStateMachine):
         moves = {partition: end for partition, (_, end) in chunk.moves.items()}
         assert stored == self.model.store(chunk.observations, chunk.dead_letters, moves)
 
-    @rule(counts=COUNTS)
-    def advance(self, counts: tuple[int, int]) -> None:
-        pending, self.chunks = self.chunks, []
-        self.read_a_chunk(counts, 1, False)
-        for chunk in self.chunks:
-            moves = {partition: end for partition, (_, end) in chunk.moves.items()}
-            stored = store_chunk(self.database.writer, chunk)
-            assert stored == self.model.store(chunk.observations, chunk.dead_letters, moves)
-        self.chunks = pending
-
     @rule(data=st.data(), number=PARTITIONS)
     def retention_takes_what_was_consumed(self, data: st.DataObject, number: int) -> None:
+        self._consume_the_rest()
         partition = self.logs[-1].partitions[number]
         frontier, consumed = (where.get(partition.id, 0) for where in (self.model.frontier, self.model.offsets))
         if frontier < consumed:
@@ -368,10 +383,7 @@ class Union(RuleBasedStateMachine):
     def _store_the_rest(self) -> None:
         log = self.logs[-1]
         ranges = {n: (self.model.frontier.get(p.id, 0), log.end(n)) for n, p in log.partitions.items()}
-        chunk = log.chunk(ranges)
-        ends = {partition: end for partition, (_, end) in chunk.moves.items()}
-        stored = store_chunk(self.database.writer, chunk)
-        assert stored == self.model.store(chunk.observations, chunk.dead_letters, ends)
+        self._store(log.chunk(ranges))
 
     # ------------------------------------------------------------ after every step
 

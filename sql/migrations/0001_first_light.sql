@@ -1,4 +1,4 @@
--- The first schema. Names that the first system had are kept; see docs/data-dictionary.md.
+-- The first schema. Names that the first system had are kept.
 -- Runs as one transaction together with every other migration.
 
 do $roles$
@@ -29,6 +29,7 @@ create table deployment (
     history_start date not null,
     poll_interval_seconds integer check (poll_interval_seconds > 0),
     is_simulated boolean,                   -- null until a demo or live data comes in
+    has_simulated_history boolean not null default false,
     created_at timestamptz not null default now()
 );
 
@@ -157,9 +158,13 @@ declare
 begin
     if to_regclass('public.' || partition_name) is null then
         perform pg_advisory_xact_lock(hashtext('lambda_pipeline raw_data partitions'));
-        execute format(
-            'create table if not exists %I partition of raw_data for values from (%L) to (%L)',
-            partition_name, first, date_trunc('month', first + interval '32 days', 'UTC'));
+        if to_regclass('public.' || partition_name) is null then
+            -- attached, not created in place: that would wait for every reader of raw_data, and all others for it
+            execute format('create table %I (like raw_data including all excluding identity)', partition_name);
+            execute format(
+                'alter table raw_data attach partition %I for values from (%L) to (%L)',
+                partition_name, first, date_trunc('month', first + interval '32 days', 'UTC'));
+        end if;
     end if;
 end
 $$;
