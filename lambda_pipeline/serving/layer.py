@@ -38,6 +38,7 @@ class ServingView:
 
     def __init__(self, connection: sa.Connection) -> None:
         self._connection = connection
+        self._known_clock: CityClock | None = None
 
     def city(self) -> CityInfo:
         """Whose data this is. Raises SchemaError where the database was never set up."""
@@ -53,43 +54,61 @@ class ServingView:
 
     def get_hourly(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """Hours of the city days [start, end), by hour and location. Columns: `frames.HOURLY`."""
-        return self._frame("hourly", frames.HOURLY, _range(start, end, locations))
+        return self._frame("hourly", frames.HOURLY, self._range(start, end, locations))
 
     def get_daily(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """City days [start, end), by day and location. Columns: `frames.DAILY`."""
-        return self._frame("daily", frames.DAILY, _range(start, end, locations))
+        return self._frame("daily", frames.DAILY, self._range(start, end, locations))
 
     def get_peak_hours_analysis(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """The hourly analysis of the city days [start, end), today's up to its newest observation.
 
         By hour and location. Columns: `frames.PEAK_HOURS`.
         """
-        return self._frame("peak_hours_analysis", frames.PEAK_HOURS, _range(start, end, locations))
+        return self._frame("peak_hours_analysis", frames.PEAK_HOURS, self._range(start, end, locations))
 
     def get_statistics(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """Figures of the city days [start, end): the whole city first (location missing), then each location.
 
         Averages are weighted by observations. Columns: `frames.STATISTICS`; no row where nothing was observed.
         """
-        return self._frame("statistics", frames.STATISTICS, _range(start, end, locations))
+        return self._frame("statistics", frames.STATISTICS, self._range(start, end, locations))
 
     def get_raw_data(
         self, start: date, end: date, locations: Locations = None, limit: int | None = 500, offset: int = 0
     ) -> pd.DataFrame:
         """Observations of the city days [start, end), newest first, a page of them. Columns: `frames.RAW`."""
-        values = _range(start, end, locations) | {"limit": limit, "offset": offset}
+        values = self._range(start, end, locations) | {"limit": limit, "offset": offset}
         return self._frame("raw", frames.RAW, values)
 
     def stream_raw_data(self, start: date, end: date, chunk_rows: int = 100_000) -> Iterator[pd.DataFrame]:
         """All observations of the city days [start, end), oldest first, in frames of at most `chunk_rows` rows."""
         streaming = self._connection.execution_options(stream_results=True, max_row_buffer=chunk_rows)
-        rows = streaming.execute(sql("serving/raw_export"), _range(start, end, None)).mappings()
+        rows = streaming.execute(sql("serving/raw_export"), self._range(start, end, None)).mappings()
         for chunk in rows.partitions(chunk_rows):
             yield _typed(pd.DataFrame([dict(row) for row in chunk], columns=list(frames.RAW)), frames.RAW)
 
     def get_freshness(self) -> pd.DataFrame:
         """How fresh each layer is: "speed", then "batch". Columns: `frames.FRESHNESS`."""
         return self._frame("freshness", frames.FRESHNESS)
+
+    def _range(self, start: date, end: date, locations: Locations) -> dict[str, Any]:
+        """City days as the instants at which they start: a day may begin at a midnight that comes twice."""
+        clock = self._clock()
+        return {
+            "start": start,
+            "end": end,
+            "start_at": clock.day_start(start),
+            "end_at": clock.day_start(end),
+            "locations": None if locations is None else list(locations),
+        }
+
+    def _clock(self) -> CityClock:
+        if self._known_clock is None:
+            timezone = self._connection.execute(sa.text("select timezone from deployment")).scalar()
+            # a database that is nobody's says so itself
+            self._known_clock = CityClock(str(timezone)) if timezone is not None else self.city().clock()
+        return self._known_clock
 
     def scalar(self, statement: sa.Executable) -> Any:
         """One value of this snapshot."""
@@ -161,10 +180,6 @@ class ServingLayer:
         """See `ServingView.get_freshness`."""
         with self.snapshot() as view:
             return view.get_freshness()
-
-
-def _range(start: date, end: date, locations: Locations) -> dict[str, Any]:
-    return {"start": start, "end": end, "locations": None if locations is None else list(locations)}
 
 
 def _typed(frame: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:

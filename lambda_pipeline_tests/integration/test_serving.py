@@ -565,6 +565,7 @@ def test_city_is_what_the_database_belongs_to(database: Database) -> None:
         ("Asia/Kolkata", date(2025, 3, 3), 24),
         ("Australia/Adelaide", date(2025, 4, 6), 25),
         ("America/St_Johns", date(2025, 3, 9), 23),
+        ("America/Havana", date(2025, 11, 2), 25),  # midnight comes twice
     ],
 )
 def test_days_and_hours_are_the_citys_in_every_zone(database: Database, zone: str, day: date, hours: int) -> None:

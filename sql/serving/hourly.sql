@@ -3,7 +3,7 @@ select
     avg_congestion_ratio, data_points_count, aqi_count, traffic_count, expected_count, aqi_category(avg_aqi),
     is_peak_hour, layer
 from served_hourly
-where hour_start >= (select cast(:start as date)::timestamp at time zone timezone from deployment)
-  and hour_start < (select cast(:end as date)::timestamp at time zone timezone from deployment)
+where hour_start >= :start_at
+  and hour_start < :end_at
   and (cast(:locations as text[]) is null or location = any(:locations))
 order by hour_start, location

@@ -5,8 +5,8 @@ select
     source, layer
 from served_observations
 cross join deployment d
-where timestamp >= cast(:start as date)::timestamp at time zone d.timezone
-  and timestamp < cast(:end as date)::timestamp at time zone d.timezone
+where timestamp >= :start_at
+  and timestamp < :end_at
   and (cast(:locations as text[]) is null or location = any(:locations))
 order by timestamp desc, location
 limit :limit offset :offset

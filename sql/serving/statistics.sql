@@ -1,8 +1,8 @@
 with hours as (
     select *
     from served_hourly
-    where hour_start >= (select cast(:start as date)::timestamp at time zone timezone from deployment)
-      and hour_start < (select cast(:end as date)::timestamp at time zone timezone from deployment)
+    where hour_start >= :start_at
+      and hour_start < :end_at
       and (cast(:locations as text[]) is null or location = any(:locations))
 ),
 sums as (
