@@ -229,6 +229,7 @@ def test_a_real_producer_without_kafka_fails_within_seconds_and_leaves_no_socket
         "t",
         on_failure=lambda message, _: failures.append(message),
     )
+    gc.collect()  # what other tests left may go at any time, and is not what this one counts
     before, threads = open_sockets(), threading.active_count()
     started = time.monotonic()
     publisher.publish(MESSAGE)
@@ -236,8 +237,8 @@ def test_a_real_producer_without_kafka_fails_within_seconds_and_leaves_no_socket
     assert failures == [MESSAGE]
     publisher.close()
     gc.collect()  # kafka-python leaves sockets that were refused to it
-    assert open_sockets() == before
-    assert threading.active_count() == threads
+    assert open_sockets() <= before
+    assert threading.active_count() <= threads
 
 
 def open_sockets() -> set[str]:
