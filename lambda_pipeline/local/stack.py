@@ -19,7 +19,7 @@ from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.jars import ensure_jars
 from lambda_pipeline.local.kafka import EmbeddedKafka
 from lambda_pipeline.local.postgres import EmbeddedPostgres, _programs
-from lambda_pipeline.local.supervisor import Supervisor
+from lambda_pipeline.local.supervisor import supervised
 from lambda_pipeline.settings import Settings
 from lambda_pipeline.storage.deployment import claim, require_city, settle_origin
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
@@ -174,8 +174,7 @@ def running_stack(settings: Settings, what: str, *, kafka: bool = True) -> Itera
         stack.check()
         yield stack
         return
-    with home.lock(what), Supervisor(home) as supervisor:
-        supervisor.start(stack.servers)
+    with home.lock(what), supervised(home, stack.servers) as supervisor:
         supervisor.raise_if_stopped()
         # From here on Ctrl-C interrupts the command, and the servers stop after it.
         for ending in (signal.SIGINT, signal.SIGTERM):
