@@ -62,7 +62,11 @@ class UnionViolationError(TerminalError):
 
 
 class StaleOffsetsError(TransientError):
-    """Another consumer moved the offsets of this commit's partitions: this one is a zombie and must start over."""
+    """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
+
+    def __init__(self, message: str, next_action: str = "", partitions: frozenset[int] = frozenset()) -> None:
+        super().__init__(message, next_action)
+        self.partitions = partitions
 
 
 class ImportRefusedError(TerminalError):

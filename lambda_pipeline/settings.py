@@ -87,11 +87,11 @@ class Settings(BaseSettings):
         "https://api.waqi.info", alias="LAMBDA_AQICN_URL", description="Base address of the AQICN API."
     )
     speed_max_records: int = Field(
-        5000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=100_000, description="Most records of one speed commit."
+        20_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000, description="Most records of one speed commit."
     )
     speed_max_wait_seconds: float = Field(
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
-        description="Longest wait of the speed daemon for new records, in seconds.",
+        description="Longest that the speed daemon lets a record wait for others before it is committed, in seconds.",
     )  # fmt: skip
     listen: str = Field("127.0.0.1", alias="LAMBDA_LISTEN", description="Address that what is served listens on.")
     dashboard_port: _Port = Field(

@@ -1,6 +1,9 @@
 """The daemons: `ingest`, `speed`, and the simulator that stands in for both APIs."""
 
+import gc
+import logging
 from datetime import timedelta
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 import typer
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
     from lambda_pipeline.domain.catalogue import City
     from lambda_pipeline.ingestion.poller import Poller
     from lambda_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -52,7 +57,18 @@ def ingest(
             poller.close()
 
 
-def speed() -> None:
+class ResetTo(StrEnum):
+    """Where to go on when the log does not hold the stored offset."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+def speed(
+    reset_to: ResetTo | None = typer.Option(
+        None, help="Where the log does not hold the stored offset (any more): go on at its beginning or its end."
+    ),
+) -> None:
     """Consume the topic and make each observation visible within a second, until stopped.
 
     Any number of these may run at once; they share the topic's partitions.
@@ -60,6 +76,7 @@ def speed() -> None:
     settings = common.start(log=True)
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
+    from lambda_pipeline.speed.gaps import reset_offsets
     from lambda_pipeline.storage.engine import make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -71,9 +88,19 @@ def speed() -> None:
             settings.kafka_consumer_group, settings.speed_max_records, settings.speed_max_wait_seconds
         )
         try:
+            if reset_to is not None:
+                changed = reset_offsets(engine, addresses.connection(), topic, reset_to.value)
+                log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
+            _spare_garbage_collection()
             SpeedDaemon(engine, addresses.connection(), topic, options).run(stop)
         finally:
             engine.dispose()
+
+
+def _spare_garbage_collection() -> None:
+    """Look for cycles a hundred times less often: records make none, and there are many of them."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def simulator(
