@@ -43,7 +43,11 @@ class Settings(BaseSettings):
         "speed-layer-consumer", alias="KAFKA_CONSUMER_GROUP", description="Consumer group of the speed daemons."
     )
     kafka_partitions: int = Field(
-        4, alias="LAMBDA_KAFKA_PARTITIONS", ge=1, le=1000, description="Partitions of the topic when it is created."
+        4,
+        alias="LAMBDA_KAFKA_PARTITIONS",
+        ge=1,
+        le=1000,
+        description="Partitions of the topic when it is created, and the fewest that it may have.",
     )
     database_url: SecretStr | None = Field(
         None, alias="DATABASE_URL", description="PostgreSQL 17+ as the daemons' user; none: the embedded server."

@@ -422,6 +422,15 @@ def test_a_topic_that_differs_is_refused_with_the_command_that_mends_it(
     assert stream.connection.bootstrap_servers in caught.value.next_action
 
 
+def test_a_topic_of_fewer_partitions_is_refused_with_the_command_that_mends_it_and_one_of_more_is_not(
+    stream: Stream,
+) -> None:
+    with pytest.raises(TopicMismatchError, match="has 2 partitions, fewer than LAMBDA_KAFKA_PARTITIONS=3") as caught:
+        ensure_topic(stream.connection, stream.name, 3)
+    assert f"--alter --topic {stream.name} --partitions 3" in caught.value.next_action
+    assert ensure_topic(stream.connection, stream.name, 1).partitions == (0, 1)
+
+
 def test_a_topic_that_is_not_there_is_not_found(kafka: KafkaConnection) -> None:
     assert find_topic(kafka, "no-such-topic") is None
 
