@@ -392,7 +392,7 @@ def test_the_topic_is_created_with_append_times_and_seven_days(stream: Stream) -
 
 def test_a_topic_that_fits_is_taken_as_it_is(stream: Stream) -> None:
     before = topic_settings(stream)
-    found = ensure_topic(stream.connection, stream.name, 8)
+    found = ensure_topic(stream.connection, stream.name, 2)
     assert found == find_topic(stream.connection, stream.name)
     assert found.partitions == (0, 1)
     assert topic_settings(stream) == before
