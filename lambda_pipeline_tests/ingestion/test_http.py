@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 
 from lambda_pipeline.errors import TerminalError, TransientError
-from lambda_pipeline.ingestion.http import ErrorKind, HttpPolicy, HttpSession, SourceError, create_session, redact
+from lambda_pipeline.ingestion.http import HttpPolicy, HttpSession, create_session, redact
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 from lambda_pipeline_tests.ingestion.conftest import Waits
 from lambda_pipeline_tests.ingestion.servers import Scripted, ScriptedServer
 
