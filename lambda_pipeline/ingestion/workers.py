@@ -4,14 +4,12 @@ The standard ThreadPoolExecutor joins its threads when the interpreter exits, so
 wait as long as the slowest API. What is under way in these threads is a question whose answer nobody needs any more.
 """
 
+import logging
 import queue
 import threading
 from collections.abc import Callable
-from concurrent.futures import Future
-from typing import ParamSpec, TypeVar
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
+log = logging.getLogger(__name__)
 
 
 class WorkerPool:
@@ -25,20 +23,8 @@ class WorkerPool:
         self._lock = threading.Lock()
         self._closed = False
 
-    def submit(self, call: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> "Future[_T]":
-        """Run a call in one of the threads. Raises RuntimeError once closed."""
-        future: Future[_T] = Future()
-
-        def task() -> None:
-            if not future.set_running_or_notify_cancel():
-                return
-            try:
-                result = call(*args, **kwargs)
-            except BaseException as error:  # noqa: BLE001, RUF100 - it belongs to whoever waits for the future
-                future.set_exception(error)
-            else:
-                future.set_result(result)
-
+    def submit(self, task: Callable[[], None]) -> None:
+        """Run a task in one of the threads, in turn. It must not raise. Raises RuntimeError once closed."""
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"the pool {self._name} is closed")
@@ -47,10 +33,9 @@ class WorkerPool:
                 self._threads.append(thread)
                 thread.start()
             self._tasks.put(task)
-        return future
 
     def close(self) -> None:
-        """Take no more calls and let the threads end once idle. Does not wait. May be called twice."""
+        """Take no more tasks and let the threads end once idle. Does not wait. May be called twice."""
         with self._lock:
             if not self._closed:
                 self._closed = True
@@ -59,5 +44,9 @@ class WorkerPool:
 
     def _work(self) -> None:
         while (task := self._tasks.get()) is not None:
-            task()
+            try:
+                task()
+            except Exception as error:
+                # A bug of ours, which must not cost a thread; a foreign text might hold a key.
+                log.error("a task of the pool %s failed: %s", self._name, type(error).__name__)
             del task  # holds the arguments of the last call until the next one otherwise
