@@ -176,6 +176,41 @@ def test_retry_after_is_honoured_within_bounds(
     assert waits.seconds == seconds
 
 
+def test_the_wish_to_be_left_alone_goes_with_the_error(session: HttpSession, server: ScriptedServer) -> None:
+    server.script = [Scripted(503, headers={"Retry-After": "120"})]
+    assert refusal(session, server).retry_after == 120.0
+    server.script = [Scripted(503)]
+    assert refusal(session, server).retry_after is None
+
+
+class Purse:
+    """A quota with so many requests left."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.asked: list[str] = []
+
+    def __call__(self, source: str) -> bool:
+        self.asked.append(source)
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_every_attempt_is_a_request_of_the_quota(server: ScriptedServer, waits: Waits) -> None:
+    server.script = [Scripted(500), Scripted(500), JSON]
+    purse = Purse(10)
+    ask(create_session(wait=waits, spend=purse), server)
+    assert purse.asked == ["tomtom"] * 3
+
+
+def test_with_no_request_left_nothing_is_asked_nor_tried_again(server: ScriptedServer, waits: Waits) -> None:
+    server.script = [Scripted(500)]
+    error = refusal(create_session(wait=waits, spend=Purse(2)), server)
+    assert (error.kind, len(server.paths)) == (ErrorKind.SERVER, 2)
+    assert refusal(create_session(wait=waits, spend=Purse(0)), server).kind is ErrorKind.QUOTA
+    assert len(server.paths) == 2
+
+
 def test_told_to_stop_it_does_not_try_again(session: HttpSession, server: ScriptedServer, waits: Waits) -> None:
     server.script = [Scripted(500)]
     waits.stopped = True
