@@ -244,6 +244,31 @@ def test_no_proxy_is_used_towards_this_machine(
     assert ask(session, server) == {"fine": True}
 
 
+def test_a_proxy_of_the_environment_is_used_towards_others_but_for_no_proxy(
+    session: HttpSession, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "direct.invalid")
+    monkeypatch.setenv("NO_PROXY", "direct.invalid")
+    server.script = [JSON]
+    assert session.get_json("tomtom", "http://api.invalid/x", {"key": SECRET}, SECRET) == {"fine": True}
+    assert server.paths == [f"http://api.invalid/x?key={QUOTED}"]
+    with pytest.raises(SourceError):
+        session.get_json("tomtom", "http://direct.invalid/x", {"key": SECRET}, SECRET)
+    assert len(server.paths) == 1
+
+
+def test_certificates_are_checked_against_the_file_of_the_environment(
+    session: HttpSession, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    assert session._way_to("https://a.example").verify is True
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ours.pem")
+    assert session._way_to("https://b.example").verify == "/etc/ours.pem"
+
+
 BAD_ANSWERS = [
     Scripted(403),
     Scripted(500),
