@@ -131,7 +131,6 @@ class _Loop:
         """Start the polls that are due, and count those that are not made."""
         if late:
             self._counters.add(MISSED, LATE, late)
-            log.warning("%d polls were missed because their slots had passed", late)
         self._look_at_spool()
         if self._is_paused:
             self._counters.add(MISSED, SPOOL_FULL, len(due))

@@ -133,7 +133,7 @@ class Poller:
             self._lanes[source].ask(question, partial(self._settle, poll, source), turn)
 
     def poll(self, location: Location, slot: datetime) -> ObservationMessage | None:
-        """The same, waiting for it. Nothing but an answer ends it: `expire` is the caller's."""
+        """The same, waiting for its end, which the session's total time bounds."""
         result: Future[ObservationMessage | None] = Future()
         self.start(location, slot, result.set_result)
         return result.result()

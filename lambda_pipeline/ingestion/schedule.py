@@ -13,6 +13,7 @@ from lambda_pipeline.domain.observation import MAX_FUTURE
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
+_TOO_LATE = timedelta(minutes=30)
 _MINUTES_A_DAY = 24 * 60
 
 
@@ -31,30 +32,30 @@ class Due:
 class Schedule:
     """The polls of `count` locations, each once an interval; `now` is when it begins.
 
-    Each location's current slot is due at once, in order of the slots. Raises ValueError for an interval that is not
-    a positive whole number of seconds.
+    Each location's current slot, if of the last half hour, is due at once, in order of the slots. Raises ValueError
+    for an interval that is not a positive whole number of seconds.
     """
 
     def __init__(self, count: int, interval: timedelta, now: datetime) -> None:
         _check(interval)
         self._interval = interval // _SECOND
         self._phases = [number * self._interval // count for number in range(count)]
-        self._taken = self._position(now) - count
+        self._taken = self._oldest(now)
 
     def take(self, now: datetime, most: int) -> tuple[list[Due], int]:
         """Up to `most` polls that are due, the oldest first, and how many slots were missed.
 
-        Missed is a slot whose location's next one has come as well. A clock that was set back makes nothing due
+        Missed is a slot whose location's next one has come as well, or which is so long ago that what the APIs say now
+        must not be dated to it. A clock that was set back makes nothing due
         until it has caught up; set back further than an observation may lie in the future, what was polled has been
         refused as such, and polling goes on from the new time.
         """
-        count = len(self._phases)
-        if count == 0:
+        if not self._phases:
             return [], 0
         last = self._position(now)
         if self._taken > self._position(now + MAX_FUTURE):
             self._taken = last
-        missed = max(last - self._taken - count, 0)
+        missed = max(self._oldest(now) - self._taken, 0)
         self._taken += missed
         first, self._taken = self._taken, max(self._taken, min(last, self._taken + most))
         return [self._due(position) for position in range(first + 1, self._taken + 1)], missed
@@ -67,6 +68,10 @@ class Schedule:
         """The last position whose slot has come."""
         intervals, seconds = divmod((now - _EPOCH) // _SECOND, self._interval)
         return intervals * len(self._phases) + bisect_right(self._phases, seconds) - 1
+
+    def _oldest(self, now: datetime) -> int:
+        """The last position that is past polling."""
+        return max(self._position(now) - len(self._phases), self._position(now - _TOO_LATE))
 
     def _due(self, position: int) -> Due:
         intervals, number = divmod(position, len(self._phases))

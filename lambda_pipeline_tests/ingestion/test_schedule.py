@@ -77,6 +77,14 @@ def test_no_more_are_taken_than_asked_for_and_the_rest_stays_due() -> None:
     assert schedule.take(at(450), 0) == ([], 1)  # the second location's came again
 
 
+def test_of_long_intervals_only_slots_of_the_last_half_hour_are_due() -> None:
+    schedule = Schedule(4, timedelta(hours=2), at(60))  # the phases 0, 30, 60 and 90 minutes from 00:00
+    assert seconds(schedule.take(at(60), ALL)[0]) == [(2, 0)]
+    polls, missed = schedule.take(at(1800 + 1799), ALL)
+    assert (seconds(polls), missed) == ([(3, 1800)], 0)
+    assert schedule.take(at(3600 + 1800), 0) == ([], 1)
+
+
 def test_a_clock_set_back_polls_no_slot_twice() -> None:
     schedule = Schedule(4, INTERVAL, NOW)
     schedule.take(NOW, ALL)
