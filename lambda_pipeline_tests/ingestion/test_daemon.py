@@ -1,4 +1,4 @@
-"""The daemon's loop, with a clock that moves only when the loop waits."""
+"""The daemon's loop, mostly with a clock that moves only when the loop waits."""
 
 import threading
 import time
@@ -10,10 +10,12 @@ import pytest
 
 from lambda_pipeline.domain.catalogue import Location
 from lambda_pipeline.domain.observation import ObservationMessage
+from lambda_pipeline.ingestion.aqicn import Reading
 from lambda_pipeline.ingestion.counters import FAILED, POLL, PUBLISHABLE, PollCounters
 from lambda_pipeline.ingestion.daemon import PollReport, run
-from lambda_pipeline.ingestion.poller import Done
+from lambda_pipeline.ingestion.poller import Done, Poller
 from lambda_pipeline.ingestion.quota import Used
+from lambda_pipeline.ingestion.tomtom import Flow
 
 START = datetime(2025, 3, 5, 1, 2, 30, tzinfo=UTC)
 FIRST = datetime(2025, 3, 5, 1, 0, tzinfo=UTC)
@@ -296,3 +298,46 @@ def test_an_interval_is_a_positive_whole_number_of_seconds() -> None:
             PLACES, FakePoller(), FakePublisher(),
             interval=timedelta(0), now=lambda: START, stop=threading.Event(),
         )  # fmt: skip
+
+
+class HangingTomTom:
+    """Answers nobody until released."""
+
+    def __init__(self) -> None:
+        self.release = threading.Event()
+
+    def flow(self, latitude: float, longitude: float) -> Flow:
+        self.release.wait(60)
+        return Flow(20.0, 40.0)
+
+
+class PromptAqicn:
+    def feed(self, station: str) -> Reading:
+        return Reading(50, datetime.now(UTC))
+
+
+def test_an_api_that_hangs_delays_no_location_that_does_not_need_it() -> None:
+    """The real poller and the real clock: twenty roads hang in four threads, three stations go on every second."""
+    places = [Location(f"road {number}", None, 1.0, 2.0) for number in range(20)]
+    places += [Location(f"station {number}", f"A{number}") for number in range(3)]
+    tomtom, publisher, stop = HangingTomTom(), FakePublisher(), threading.Event()
+    poller = Poller(tomtom, PromptAqicn(), timedelta(hours=3), workers=4)
+    daemon = threading.Thread(
+        target=lambda: run(
+            places, poller, publisher, interval=timedelta(seconds=1), now=lambda: datetime.now(UTC), stop=stop
+        )
+    )
+    daemon.start()
+    end = time.monotonic() + 30
+    while len(publisher.messages) < 12 and time.monotonic() < end:
+        time.sleep(0.01)
+    stop.set()
+    daemon.join(10)
+    tomtom.release.set()
+    poller.close()
+    for number in range(3):
+        slots = slots_of(f"station {number}", [(m.location, m.timestamp) for m in publisher.messages])
+        assert len(slots) >= 3
+        assert slots == sorted(set(slots))
+    assert {message.location.split()[0] for message in publisher.messages} == {"station"}
+    assert poller.counters.snapshot()["missed", "overlap"] >= 20
