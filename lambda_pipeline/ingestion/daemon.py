@@ -98,8 +98,9 @@ def run(
     polled = [location for location in locations if location.is_polled]
     loop = _Loop(polled, poller, publisher, stop)
     schedule = Schedule(len(polled), interval, now())
-    # At a start or after a pause everybody is due: then polls begin at twice their usual rate, not all at once.
-    most = max(10, -(-2 * len(polled) * _STEP // interval.total_seconds()))
+    # At a start or after a pause everybody is due: then polls begin at twice their usual rate, or at ten a second,
+    # which is what TomTom allows, but not all at once.
+    most = max(1, -(-2 * len(polled) * _STEP // interval.total_seconds()))
     report = _Reporter(poller.counters, used, max(interval, _SHORTEST_REPORT), now(), on_report)
     log.info("polling %d locations every %s", len(polled), interval)
     while not stop.is_set():

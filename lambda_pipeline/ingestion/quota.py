@@ -1,8 +1,8 @@
 """The APIs' daily quotas: how many requests were made today, and how to make the rest of them last.
 
-TomTom's free tier is 2,500 requests a day (developer.tomtom.com/pricing); AQICN has no daily limit but 1,000 requests
-a second (aqicn.org/api), far above what one daemon asks. Neither says when its day begins: it is taken to be the UTC
-day.
+TomTom's free tier is 2,500 requests a day, at most 10 a second (developer.tomtom.com: store/maps-api and
+platform/documentation/default-qps); AQICN has no daily limit but 1,000 requests a second (aqicn.org/api/tos). Neither
+says when its day begins: it is taken to be the UTC day.
 
 **Across restarts.** The file holds, for a source with a quota, never less than what was used: a block of requests is
 written as used before the first of them is made. A process that is killed has counted at most one block too many (a

@@ -158,9 +158,11 @@ def test_slots_that_pass_while_the_process_is_stopped_are_counted_and_not_caught
     caplog.set_level("INFO")
     poller, clock = FakePoller(), Time(timedelta(minutes=60))
 
+    freezes = [timedelta(minutes=30)]
+
     def freeze_once() -> None:
-        if clock.now == START:
-            clock.now += timedelta(minutes=30)
+        if clock.now > START + timedelta(minutes=10) and freezes:
+            clock.now += freezes.pop()
 
     clock.on_wait = freeze_once
     report = go(poller, FakePublisher(), clock)
@@ -236,6 +238,16 @@ def test_a_bug_at_one_location_does_not_end_the_others(caplog: pytest.LogCapture
     assert (report.published, report.failed, len(publisher.messages)) == (7, 3, 7)
     assert "publishing B failed: RuntimeError" in caplog.text
     assert "s3cr3t" not in caplog.text
+
+
+def test_at_the_start_ten_polls_a_second_begin_at_most() -> None:
+    places = [Location(f"{number}", None, 1.0, 2.0) for number in range(25)]
+    clock, begun = Time(timedelta(seconds=10)), list[int]()
+    poller = FakePoller(lambda location, slot: begun.append(int((clock.now - START).total_seconds())))
+    run(places, poller, FakePublisher(), interval=INTERVAL, now=lambda: clock.now, stop=clock)
+    assert len(poller.polled) == 25
+    assert max(Counter(begun).values()) <= 10
+    assert max(begun) < 3
 
 
 def test_ten_thousand_locations_do_not_all_begin_at_once() -> None:
