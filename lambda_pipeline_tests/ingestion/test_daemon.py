@@ -242,7 +242,7 @@ def test_a_bug_at_one_location_does_not_end_the_others(caplog: pytest.LogCapture
 
 def test_at_the_start_ten_polls_a_second_begin_at_most() -> None:
     places = [Location(f"{number}", None, 1.0, 2.0) for number in range(25)]
-    clock, begun = Time(timedelta(seconds=10)), list[int]()
+    clock, begun = Time(timedelta(seconds=5)), list[int]()
     poller = FakePoller(lambda location, slot: begun.append(int((clock.now - START).total_seconds())))
     run(places, poller, FakePublisher(), interval=INTERVAL, now=lambda: clock.now, stop=clock)
     assert len(poller.polled) == 25
