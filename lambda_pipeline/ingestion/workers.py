@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 class WorkerPool:
-    """At most `size` threads, started when first needed."""
+    """At most `size` threads, each started when a task comes and none is idle: many that run cost more than few."""
 
     def __init__(self, size: int, name: str) -> None:
         self._size = max(size, 1)
@@ -21,6 +21,7 @@ class WorkerPool:
         self._tasks: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
         self._threads: list[threading.Thread] = []
         self._lock = threading.Lock()
+        self._spare = 0  # idle threads that no task has been submitted for; below 0, tasks that wait for one
         self._closed = False
 
     def submit(self, task: Callable[[], None]) -> None:
@@ -28,7 +29,8 @@ class WorkerPool:
         with self._lock:
             if self._closed:
                 raise RuntimeError(f"the pool {self._name} is closed")
-            if len(self._threads) < self._size:
+            self._spare -= 1
+            if self._spare < 0 and len(self._threads) < self._size:
                 thread = threading.Thread(target=self._work, name=f"{self._name}-{len(self._threads)}", daemon=True)
                 self._threads.append(thread)
                 thread.start()
@@ -43,7 +45,12 @@ class WorkerPool:
                     self._tasks.put(None)
 
     def _work(self) -> None:
-        while (task := self._tasks.get()) is not None:
+        while True:
+            with self._lock:
+                self._spare += 1
+            task = self._tasks.get()
+            if task is None:
+                return
             try:
                 task()
             except Exception as error:

@@ -432,7 +432,7 @@ def test_a_wrong_key_over_http_never_shows(
 
 
 @pytest.mark.parametrize(
-    ("locations", "seconds", "workers"), [(0, 60, 8), (10, 360, 8), (10, 1, 10), (10_000, 60, 167), (10_000, 1, 200)]
+    ("locations", "seconds", "workers"), [(0, 60, 8), (10, 360, 8), (30, 1, 15), (10_000, 60, 84), (10_000, 1, 128)]
 )
 def test_threads_follow_the_rate_within_bounds(locations: int, seconds: int, workers: int) -> None:
     assert workers_for(locations, timedelta(seconds=seconds)) == workers
