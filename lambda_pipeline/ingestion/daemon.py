@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 _LONGEST_WAIT = 1.0  # seconds; then the clock is read again, which may have been set, and late halves are given up
 _STEP = 0.1  # seconds between batches of polls that are due together
-_SHORTEST_REPORT = timedelta(minutes=1)
+_SHORTEST_REPORT, _LONGEST_REPORT = timedelta(minutes=1), timedelta(minutes=15)
 
 
 class _Poller(Protocol):
@@ -91,9 +91,10 @@ def run(
 
     Each location's current slot is polled at once: should a restart poll one twice, the first values count. A slot
     is missed, counted by reason and never caught up, where its location's poll before is still under way, where the
-    next slot has come as well, or where the publisher's spool is full. A report is logged every interval, but at
-    most every minute, and at the end; `used` gives the requests of today for it. The caller closes poller and
-    publisher. Raises ValueError for an interval that is not a positive whole number of seconds.
+    next slot has come as well, or where the publisher's spool is full. A report is logged every interval, but no
+    more often than every minute nor less than every quarter of an hour, and at the end; `used` gives the requests of
+    today for it. The caller closes poller and publisher. Raises ValueError for an interval that is not a positive
+    whole number of seconds.
     """
     polled = [location for location in locations if location.is_polled]
     loop = _Loop(polled, poller, publisher, stop)
@@ -101,7 +102,8 @@ def run(
     # At a start or after a pause everybody is due: then polls begin at twice their usual rate, or at ten a second,
     # which is what TomTom allows, but not all at once.
     most = max(1, -(-2 * len(polled) * _STEP // interval.total_seconds()))
-    report = _Reporter(poller.counters, used, max(interval, _SHORTEST_REPORT), now(), on_report)
+    every = min(max(interval, _SHORTEST_REPORT), _LONGEST_REPORT)
+    report = _Reporter(poller.counters, used, every, now(), on_report)
     log.info("polling %d locations every %s", len(polled), interval)
     while not stop.is_set():
         moment = now()
