@@ -77,8 +77,16 @@ class Settings(BaseSettings):
         description="First day of history, in city time; earlier observations are refused. Only ever lowered.",
     )  # fmt: skip
     poll_interval_seconds: int | None = Field(
-        None, alias="LAMBDA_POLL_INTERVAL", ge=1, le=3600,
-        description="Seconds between polls of a location; none: computed from the catalogue and TomTom's daily quota.",
+        None, alias="LAMBDA_POLL_INTERVAL", ge=1, le=30 * 86_400,
+        description="Seconds between polls of a location; none: computed from the catalogue and the daily quotas.",
+    )  # fmt: skip
+    tomtom_daily_quota: int = Field(
+        2500, alias="LAMBDA_TOMTOM_DAILY_QUOTA", ge=1, le=1_000_000_000,
+        description="Requests that TomTom may be asked in a UTC day; its free tier allows 2,500.",
+    )  # fmt: skip
+    aqicn_daily_quota: int | None = Field(
+        None, alias="LAMBDA_AQICN_DAILY_QUOTA", ge=1, le=1_000_000_000,
+        description="Requests that AQICN may be asked in a UTC day; none: any number, as its free tokens allow.",
     )  # fmt: skip
     stale_reading_seconds: int = Field(
         3 * 3600, alias="LAMBDA_STALE_READING", ge=60,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from lambda_pipeline.domain.catalogue import City
     from lambda_pipeline.ingestion.poller import Poller
+    from lambda_pipeline.ingestion.quota import QuotaLedger
     from lambda_pipeline.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -48,13 +49,18 @@ def ingest(
         stack.settle_origin(is_simulated=simulated)
         connection = stack.addresses().connection()
         ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
-        poller = make_poller(settings, stop)
+        ledger = make_ledger(settings, is_simulated=simulated)
+        poller = make_poller(settings, ledger, interval, stop)
         publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic)
         try:
-            daemon.run(settings.city.locations, poller, publisher, interval=interval, now=common.utc_now, stop=stop)
+            daemon.run(
+                settings.city.locations, poller, publisher,
+                interval=interval, now=common.utc_now, stop=stop, used=ledger.used,
+            )  # fmt: skip
         finally:
             publisher.close()
             poller.close()
+            ledger.close()
 
 
 class ResetTo(StrEnum):
@@ -115,31 +121,55 @@ def simulator(
         run_forever(settings.city, seed, port=port, stop=stop)
 
 
-def make_poller(settings: "Settings", stop: "threading.Event") -> "Poller":
+def make_ledger(settings: "Settings", *, is_simulated: bool) -> "QuotaLedger":
+    """What remembers the requests of today in the data folder. The simulator has no quotas."""
+    from lambda_pipeline.ingestion.quota import QuotaLedger
+
+    quotas = {"tomtom": settings.tomtom_daily_quota, "aqicn": settings.aqicn_daily_quota}
+    return QuotaLedger(settings.home / "ingest" / "quota.json", {} if is_simulated else quotas, common.utc_now)
+
+
+def make_poller(settings: "Settings", ledger: "QuotaLedger", interval: timedelta, stop: "threading.Event") -> "Poller":
     """A poller on the addresses and keys of the settings; an API without a key is not asked.
 
     `stop` ends the waiting between its attempts.
     """
     from lambda_pipeline.ingestion.aqicn import AqicnClient
-    from lambda_pipeline.ingestion.http import create_session
-    from lambda_pipeline.ingestion.poller import Poller
+    from lambda_pipeline.ingestion.http import HttpPolicy, create_session
+    from lambda_pipeline.ingestion.poller import Poller, workers_for
+    from lambda_pipeline.ingestion.quota import QuotaPace
     from lambda_pipeline.ingestion.tomtom import TomTomClient
 
-    session = create_session(wait=stop.wait)
+    demand = polled_locations(settings.city)
+    workers = workers_for(max(demand.values()), interval)
+    policy = HttpPolicy(pool_size=len(demand) * workers)  # enough also where one address stands in for both APIs
+    session = create_session(policy, wait=stop.wait, spend=ledger.spend)
     key, token = settings.tomtom_api_key, settings.aqicn_token
     return Poller(
         TomTomClient(session, settings.tomtom_base_url, key.get_secret_value()) if key else None,
         AqicnClient(session, settings.aqicn_base_url, token.get_secret_value()) if token else None,
         timedelta(seconds=settings.stale_reading_seconds),
-        common.utc_now,
+        workers=workers,
+        paces={source: QuotaPace(ledger, source, number, interval) for source, number in demand.items()},
     )
 
 
-def poll_interval(settings: "Settings", city: "City") -> timedelta:
-    """The set interval, or the shortest that keeps the catalogue within TomTom's free daily requests."""
-    from lambda_pipeline.ingestion.poller import default_interval
+def polled_locations(city: "City") -> dict[str, int]:
+    """How many locations each API is asked about."""
+    return {
+        "tomtom": sum(place.latitude is not None for place in city.locations),
+        "aqicn": sum(place.aqicn_station is not None for place in city.locations),
+    }
 
-    return settings.poll_interval or default_interval(sum(place.latitude is not None for place in city.locations))
+
+def poll_interval(settings: "Settings", city: "City") -> timedelta:
+    """The set interval, or the shortest that keeps the catalogue within the daily quotas."""
+    from lambda_pipeline.ingestion.schedule import default_interval
+
+    demand = polled_locations(city)
+    return settings.poll_interval or default_interval(
+        (demand["tomtom"], settings.tomtom_daily_quota), (demand["aqicn"], settings.aqicn_daily_quota)
+    )
 
 
 def require_keys(settings: "Settings") -> None:

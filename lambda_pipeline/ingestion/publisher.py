@@ -85,6 +85,11 @@ class Publisher:
         self._number = self._delivered = self._failed = 0
         self._closed = False
 
+    @property
+    def is_full(self) -> bool:
+        """Whether polling must pause. Never: there is no spool yet."""
+        return False
+
     def publish(self, message: ObservationMessage) -> None:
         """Hand a message to the producer. Whether it arrived shows later, in `counts` or `on_failure`."""
         with self._settled:
