@@ -171,6 +171,11 @@ class Settings(BaseSettings):
         """The set interval, or None where it is to be computed."""
         return None if self.poll_interval_seconds is None else timedelta(seconds=self.poll_interval_seconds)
 
+    @property
+    def spool_path(self) -> Path:
+        """Where ingest keeps what Kafka has not acknowledged."""
+        return self.home / "ingest" / "spool.db"
+
     def describe(self) -> str:
         """The effective settings on one line, secrets masked: for the log at start."""
         shown = []

@@ -33,6 +33,7 @@ def ingest(
     settings = common.start(log=True)
     from lambda_pipeline.ingestion import daemon
     from lambda_pipeline.ingestion.publisher import Publisher
+    from lambda_pipeline.ingestion.spool import Spool
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -44,7 +45,8 @@ def ingest(
         connection = stack.addresses().connection()
         ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
         poller = make_poller(settings, stop)
-        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic)
+        spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
+        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic, spool)
         try:
             daemon.run(settings.city.locations, poller, publisher, interval=interval, now=common.utc_now, stop=stop)
         finally:

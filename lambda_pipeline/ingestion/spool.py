@@ -65,12 +65,14 @@ class Spool:
         self._mutex = threading.RLock()
         self._lock_file: IO[str] | None = None
         self._database: sqlite3.Connection | None = None
+        self._is_closed = False
         self._is_checked = False
         self._seen = 0  # the highest number that `oldest` gave out
 
     def open(self) -> None:
         """Own and open the spool, as every other method does that needs to. Raises SpoolInUseError, too."""
         with self._guarded():
+            self._is_closed = False
             self._opened()
 
     def append(self, records: Iterable[tuple[bytes, bytes]]) -> None:
@@ -122,14 +124,17 @@ class Spool:
             return self._opened().execute("select key, value, reason from refused order by id").fetchall()
 
     def close(self) -> None:
-        """Give the spool up. Further calls would open it again."""
+        """Give the spool up, until it is opened again: a thread that comes late does not take it back."""
         with self._mutex:
+            self._is_closed = True
             self._disconnect()
             if self._lock_file is not None:
                 self._lock_file.close()
                 self._lock_file = None
 
     def _opened(self) -> sqlite3.Connection:
+        if self._is_closed:
+            raise SpoolUnavailableError(f"The spool {self.path} is closed.")
         if self._lock_file is None:
             self.path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock_file = _own(self.path.with_name(f"{self.path.name}.lock"), self.path)

@@ -126,6 +126,17 @@ def test_a_second_owner_is_refused_and_told_who_has_it(spool: Spool, path: Path)
     second.close()
 
 
+def test_once_closed_it_is_not_taken_again_by_a_late_call(spool: Spool, path: Path) -> None:
+    spool.append(pairs(1))
+    spool.close()
+    with pytest.raises(SpoolUnavailableError, match="is closed"):
+        spool.append(pairs(1))
+    second = Spool(path, MIB)
+    second.open()
+    assert second.depth == 1
+    second.close()
+
+
 # ---------------------------------------------------------------- the disk
 
 
@@ -258,6 +269,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.spool.close()
+        self.spool.open()
 
     @invariant()
     def counts_and_numbers_hold(self) -> None:
