@@ -1,12 +1,13 @@
 """The daemons: `ingest`, `speed`, and the simulator that stands in for both APIs."""
 
+import logging
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import typer
 
 from lambda_pipeline.cli import common
-from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.errors import BrokerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     import threading
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from lambda_pipeline.domain.catalogue import City
     from lambda_pipeline.ingestion.poller import Poller
     from lambda_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +46,10 @@ def ingest(
         stack.prepare(interval)
         stack.settle_origin(is_simulated=simulated)
         connection = stack.addresses().connection()
-        ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
+        try:
+            ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
+        except BrokerUnavailableError as error:
+            log.warning("%s Polling begins all the same; the topic is verified at the next start.", error)
         poller = make_poller(settings, stop)
         spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
         publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic, spool)

@@ -90,21 +90,23 @@ class Delivery:
         """Send the records in order and wait until each is settled or one has met an outage. Raises no Kafka error.
 
         Nothing is sent behind a record that met an outage, so that for every key the log's first copies are in order.
-        A record refused within a batch is sent once more alone: only what is refused alone is refused for itself.
+        Records refused together are sent again by halves: only what is refused alone is refused for itself. For that
+        always by a new producer: kafka-python fails with the error of a refused batch whatever it holds behind it.
         """
         window = self._send(records)
-        refused = [(record, error) for record, error in window.refused if len(records) == 1 or window.is_own(record)]
-        suspects = [record for record, _ in window.refused if len(records) > 1 and not window.is_own(record)]
+        is_certain = len(records) == 1
+        refused = [found for found in window.refused if is_certain or window.is_own(found[0])]
+        suspects = [record for record, _ in window.refused if not (is_certain or window.is_own(record))]
         acknowledged, rest, outage = window.acknowledged, window.rest(), window.outage
-        for place, record in enumerate(suspects):
-            if outage is not None:
-                rest = sorted(rest + suspects[place:])
-                break
-            alone = self._send([record])
-            acknowledged += alone.acknowledged
-            refused += alone.refused
-            rest += alone.rest()
-            outage = alone.outage
+        if len(refused) < len(window.refused) or (is_certain and refused):
+            self.close()
+        middle = len(suspects) // 2
+        for half in filter(None, (suspects[:middle], suspects[middle:])):
+            found = self.send(half) if outage is None else Outcome([], [], half, outage)
+            acknowledged += found.acknowledged
+            refused += found.refused
+            rest = sorted(rest + found.rest)
+            outage = found.outage
         return Outcome(acknowledged, refused, rest, outage)
 
     def abort(self) -> None:
@@ -128,7 +130,8 @@ class Delivery:
             return f"May this user write to the topic {self.topic} (WRITE, and IDEMPOTENT_WRITE on older brokers)?"
         if isinstance(error, UnknownTopicOrPartitionError) or "metadata" in str(error):
             return f"Is there a topic {self.topic}? Starting ingest anew creates it."
-        return f"Is Kafka running at {self._config.get('bootstrap_servers')}?"
+        servers = self._config.get("bootstrap_servers")
+        return f"Is Kafka running at {servers if isinstance(servers, str) else ','.join(servers or ())}?"
 
     def _send(self, records: Sequence[Record]) -> "_Window":
         window = _Window(records)
@@ -176,6 +179,12 @@ class Delivery:
                         client.close()
                 raise
         return self._producer
+
+
+def describe(error: Exception) -> str:
+    """An error with its kind, which kafka-python's own texts mostly begin with."""
+    name, text = type(error).__name__, str(error)
+    return text if name in text else f"{name}: {text}"
 
 
 class _Window:

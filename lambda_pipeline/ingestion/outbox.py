@@ -158,7 +158,7 @@ class Outbox:
         with self._changed:
             if self._may_bypass and self._is_claimable():
                 pairs = self._claim(min(limit, _WINDOW))
-                return [Record(-1 - place, *pair) for place, pair in enumerate(pairs)]
+                return [Record(place - len(pairs), *pair) for place, pair in enumerate(pairs)]
         if self.spooled:  # and cannot be read
             self.pause(self._retry_after)
         return []
@@ -174,8 +174,6 @@ class Outbox:
         self._done += done
         self._refused += refused
         self._forget()
-        with self._changed:
-            self._changed.notify_all()
 
     def pause(self, seconds: float) -> None:
         """Wait, unless sending is to stop."""
@@ -207,7 +205,9 @@ class Outbox:
         except SpoolUnavailableError as error:
             self._note(error)
         finally:
-            self._done, self._refused = done, refused
+            with self._changed:
+                self._done, self._refused = done, refused
+                self._changed.notify_all()
 
     # ---------------------------------------------------------------- both
 

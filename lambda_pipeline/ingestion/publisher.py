@@ -18,7 +18,7 @@ from kafka import KafkaProducer
 
 from lambda_pipeline.domain.observation import InvalidObservationError, ObservationMessage, decode, encode
 from lambda_pipeline.errors import SpoolUnavailableError
-from lambda_pipeline.ingestion.delivery import DELIVERY_TIMEOUT, Delivery, Outcome
+from lambda_pipeline.ingestion.delivery import DELIVERY_TIMEOUT, Delivery, Outcome, describe
 from lambda_pipeline.ingestion.outbox import Outbox
 from lambda_pipeline.ingestion.spool import Record, Spool
 
@@ -164,7 +164,7 @@ class Publisher:
         try:
             outcome = self._delivery.send(records)
         finally:
-            refused = [(record, f"{type(error).__name__}: {error}") for record, error in outcome.refused]
+            refused = [(record, describe(error)) for record, error in outcome.refused]
             self._delivered += len(outcome.acknowledged)
             self._refused += len(refused)
             self._outbox.settle(len(records), outcome.acknowledged, refused, outcome.rest)
@@ -197,11 +197,10 @@ class Publisher:
         if advice != self._advice:
             self._advice = advice
             log.warning(
-                "Kafka does not acknowledge observations; they wait in %s. %s (%s: %s)",
+                "Kafka does not acknowledge observations; they wait in %s. %s (%s)",
                 self._outbox.spool.path,
                 advice,
-                type(error).__name__,
-                error,
+                describe(error),
             )
 
     def _report_refused(self, record: Record, reason: str) -> None:

@@ -350,7 +350,7 @@ def test_a_record_refused_for_itself_is_set_aside_and_the_rest_goes_on(
     publisher.close()
     spool = Spool(path, MIB)
     assert [(key, reason) for key, _, reason in spool.refused()] == [
-        (b"GBK, Gelora", "MessageSizeTooLargeError: [Error 10] MessageSizeTooLargeError: too large")
+        (b"GBK, Gelora", "[Error 10] MessageSizeTooLargeError: too large")
     ]
     spool.close()
 
