@@ -227,6 +227,10 @@ def test_the_poll_interval_is_a_duration() -> None:
     assert load_settings(None, LAMBDA_POLL_INTERVAL=90).poll_interval == timedelta(seconds=90)
 
 
+def test_the_spool_is_in_the_data_folder() -> None:
+    assert load_settings(None, LAMBDA_HOME="/data").spool_path == Path("/data/ingest/spool.db")
+
+
 # ---------------------------------------------------------------- .env.example
 
 

@@ -37,6 +37,7 @@ select 'observations', ? where not exists (select 1 from sqlite_sequence where n
 """
 _WINDOW_BYTES = 8 << 20
 _SLACK_PAGES = 256  # of 4 KiB, that an empty file may keep
+_FREED_AT_ONCE = 4096  # pages: some tenths of a second, for nothing is stored meanwhile
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
@@ -100,7 +101,7 @@ class Spool:
         return found
 
     def remove(self, records: Sequence[Record]) -> None:
-        """Forget records, all or none; their space is given back to the disk when nothing is left."""
+        """Forget records, all or none. Whenever nothing is left, some of the file's space is given back to the disk."""
         with self._mutex:
             with self._changing() as database:
                 gone = [record for record in records if _delete(database, record)]
@@ -207,11 +208,11 @@ class Spool:
         self.bytes -= sum(len(record.key) + len(record.value) for record in records)
 
     def _give_back(self) -> None:
-        """Shrink the file after a long outage. By `executescript`: `execute` frees no more than one page."""
+        """Shrink the file after a long outage, step by step; by `executescript`, since `execute` frees but one page."""
         with self._guarded():
             database = self._opened()
             if database.execute("pragma freelist_count").fetchone()[0] > _SLACK_PAGES:
-                database.executescript("pragma incremental_vacuum; pragma wal_checkpoint(truncate);")
+                database.executescript(f"pragma incremental_vacuum({_FREED_AT_ONCE}); pragma wal_checkpoint(truncate);")
 
     def _move_aside(self, error: Exception) -> None:
         moved = self.path.with_name(f"{self.path.name}.broken-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
