@@ -41,6 +41,14 @@ class BrokerUnavailableError(TransientError):
     """Kafka cannot be reached."""
 
 
+class SpoolUnavailableError(TransientError):
+    """The ingest daemon's spool cannot be read or written: the disk is full, or the folder is somebody else's."""
+
+
+class SpoolInUseError(TerminalError):
+    """Another ingest daemon works with the same spool."""
+
+
 class SchemaError(TerminalError):
     """The database's schema is not the one this version works with."""
 

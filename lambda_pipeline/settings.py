@@ -92,6 +92,10 @@ class Settings(BaseSettings):
         3 * 3600, alias="LAMBDA_STALE_READING", ge=60,
         description="Seconds after which a station's reading counts as missing.",
     )  # fmt: skip
+    spool_max_mb: int = Field(
+        256, alias="LAMBDA_SPOOL_MAX_MB", ge=1, le=1_000_000,
+        description="MiB of observations kept on disk while Kafka is away; when they are full, polling pauses.",
+    )  # fmt: skip
     tomtom_base_url: str = Field(
         "https://api.tomtom.com", alias="LAMBDA_TOMTOM_URL", description="Base address of TomTom's API."
     )
@@ -178,6 +182,11 @@ class Settings(BaseSettings):
     def poll_interval(self) -> timedelta | None:
         """The set interval, or None where it is to be computed."""
         return None if self.poll_interval_seconds is None else timedelta(seconds=self.poll_interval_seconds)
+
+    @property
+    def spool_path(self) -> Path:
+        """Where ingest keeps what Kafka has not acknowledged."""
+        return self.home / "ingest" / "spool.db"
 
     def describe(self) -> str:
         """The effective settings on one line, secrets masked: for the log at start."""

@@ -20,6 +20,7 @@ from lambda_pipeline.ingestion.http import FAST_FORWARD, create_session
 from lambda_pipeline.ingestion.poller import Poller
 from lambda_pipeline.ingestion.publisher import Publisher
 from lambda_pipeline.ingestion.schedule import aligned_slot
+from lambda_pipeline.ingestion.spool import Spool
 from lambda_pipeline.ingestion.tomtom import TomTomClient
 from lambda_pipeline.local import processes
 from lambda_pipeline.local.demo import HourBalance, balance
@@ -85,7 +86,8 @@ def _poll(settings: "Settings", seed: int, slots: Sequence[datetime], addresses:
         timedelta(seconds=settings.stale_reading_seconds),
         breaker=NEVER_LEFT_ALONE,
     )
-    publisher = Publisher(addresses.connection().client_settings("once"), settings.kafka_topic)
+    spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
+    publisher = Publisher(addresses.connection().client_settings("once"), settings.kafka_topic, spool)
     try:
         with ThreadPoolExecutor(16) as pool:
             for slot in slots:
@@ -99,8 +101,8 @@ def _poll(settings: "Settings", seed: int, slots: Sequence[datetime], addresses:
         publisher.close()
         poller.close()
         simulator.close()
-    if counts.failed or counts.pending:
-        raise EmbeddedServerError(f"Kafka did not take {counts.failed + counts.pending} observations.", "See its log.")
+    if counts.refused or counts.pending:
+        raise EmbeddedServerError(f"Kafka did not take {counts.refused + counts.pending} observations.", "See its log.")
     return counts.delivered
 
 

@@ -4,12 +4,13 @@ import gc
 import logging
 from datetime import timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from lambda_pipeline.cli import common
-from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.errors import BrokerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     import threading
@@ -39,6 +40,7 @@ def ingest(
     settings = common.start(log=True)
     from lambda_pipeline.ingestion import daemon
     from lambda_pipeline.ingestion.publisher import Publisher
+    from lambda_pipeline.ingestion.spool import Spool
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -48,10 +50,15 @@ def ingest(
         stack.prepare(interval)
         stack.settle_origin(is_simulated=simulated)
         connection = stack.addresses().connection()
-        ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
+        prepare = partial(ensure_topic, connection, settings.kafka_topic, settings.kafka_partitions)
+        try:
+            prepare()  # a topic that does not fit should stop it here
+        except BrokerUnavailableError as error:
+            log.warning("%s Polling begins all the same.", error)
         ledger = make_ledger(settings, is_simulated=simulated)
         poller = make_poller(settings, ledger, interval, stop)
-        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic)
+        spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
+        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic, spool, prepare=prepare)
         try:
             daemon.run(
                 settings.city.locations, poller, publisher,
