@@ -103,7 +103,7 @@ class Settings(BaseSettings):
         "https://api.waqi.info", alias="LAMBDA_AQICN_URL", description="Base address of the AQICN API."
     )
     speed_max_records: int = Field(
-        20_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000, description="Most records of one speed commit."
+        30_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000, description="Most records of one speed commit."
     )
     speed_max_wait_seconds: float = Field(
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,

@@ -154,7 +154,7 @@ class Validator:
             raise InvalidObservationError(f"location {message.location!r} is not in the catalogue")
         if timestamp < self.history_start:
             raise InvalidObservationError(f"timestamp {timestamp.isoformat()} is before the start of history")
-        if timestamp > appended_at + MAX_FUTURE:
+        if timestamp > appended_at and timestamp - appended_at > MAX_FUTURE:
             raise InvalidObservationError(
                 f"timestamp {timestamp.isoformat()} is from the future: appended at {appended_at.isoformat()}"
             )

@@ -40,7 +40,7 @@ class SpeedOptions:
     """How the daemon batches: the most records of a commit, and the longest that one waits for company (seconds)."""
 
     group: str
-    max_records: int = 20_000
+    max_records: int = 30_000
     max_wait: float = 0.25
 
 
