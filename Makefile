@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser demo up test lint types unit bench clean lock
+.PHONY: help install install-dev browser demo up test test-faults lint types unit bench clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -22,6 +22,9 @@ up: install  ## Run the whole platform on the live APIs, with keys from .env
 
 test: install-dev browser lint types  ## Lint, types, and all tests
 	$(BIN)/python -m pytest
+
+test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (see LAMBDA_FAULTS_SEED)
+	LAMBDA_FAULTS=full $(BIN)/python -m pytest lambda_pipeline_tests/faults -m faults
 
 unit: install-dev  ## Only the tests that need no server and no browser
 	$(BIN)/python -m pytest -m "not integration and not browser and not faults"

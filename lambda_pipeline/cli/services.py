@@ -90,13 +90,13 @@ def speed(
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
     from lambda_pipeline.speed.gaps import reset_offsets
-    from lambda_pipeline.storage.engine import make_engine
+    from lambda_pipeline.storage.engine import COMMIT_TIMEOUTS, make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
     with running_stack(settings, "speed") as stack, common.stop_on_signals() as stop:
         addresses = stack.addresses()
         topic = ensure_topic(addresses.connection(), settings.kafka_topic, settings.kafka_partitions)
-        engine = make_engine(addresses.writer_url, "speed")
+        engine = make_engine(addresses.writer_url, "speed", COMMIT_TIMEOUTS)
         options = SpeedOptions(
             settings.kafka_consumer_group, settings.speed_max_records, settings.speed_max_wait_seconds
         )

@@ -14,7 +14,7 @@ from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch
 from lambda_pipeline.storage.engine import is_conflict
 
 logger = logging.getLogger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while PostgreSQL is away
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts while PostgreSQL is away
 
 
 @dataclass(frozen=True, slots=True)

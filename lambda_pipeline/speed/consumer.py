@@ -31,7 +31,7 @@ _IDLE = 0.25  # seconds that a fetch waits for the first record
 _KEEP_EVERY = 0.5  # seconds between signs of life to the group while nothing can be taken in
 _REPORT_EVERY = 1.0  # seconds between group offsets for Kafka's tools
 _AWAY = 2.0  # seconds without fetching after which the topic may have become another
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 8.0  # seconds between attempts while a server is away
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between attempts while a server is away
 _COMMIT_GRACE, _LEAVE_GRACE = 2.0, 2.0  # seconds to finish a commit, and to leave the group, when told to stop
 
 
@@ -81,7 +81,7 @@ class SpeedDaemon:
                 try:
                     self._step(membership, committer)
                 except (TransientError, KafkaError) as error:
-                    logger.warning("waiting %.0f s: %s", pause, error)
+                    logger.warning("waiting %.1f s: %s", pause, error)
                     stop.wait(pause)
                     pause = min(pause * 2, _LONGEST_PAUSE)
                 else:

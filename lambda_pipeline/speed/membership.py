@@ -28,8 +28,9 @@ from lambda_pipeline.stream.reader import LogBounds
 from lambda_pipeline.stream.topic import Topic
 
 logger = logging.getLogger(__name__)
-SESSION_MS = 10_000  # after which a consumer that died without leaving loses its partitions to the others
+SESSION_MS = 6_000  # after which one that died without leaving loses its partitions; the least that brokers grant
 _METADATA_MS = 30_000  # after which new partitions are noticed at the latest
+_RECONNECT_MS = 2_000  # the longest pause between attempts while the broker is away
 _ASK_SECONDS = 1.5  # for a question to the broker; asked again if it takes longer
 _FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together: bounds memory
 
@@ -62,6 +63,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 session_timeout_ms=SESSION_MS,
                 heartbeat_interval_ms=SESSION_MS // 4,
                 metadata_max_age_ms=_METADATA_MS,
+                reconnect_backoff_max_ms=_RECONNECT_MS,
                 fetch_max_wait_ms=100,
                 fetch_max_bytes=_FETCH_BYTES,
                 max_partition_fetch_bytes=_FETCH_BYTES // 4,
@@ -69,6 +71,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 metrics_enabled=False,
             )
             self._consumer.subscribe([topic.name], listener=self)
+        logger.info("consuming %s as a member of the group %s", topic.name, group)
 
     # -- called by Kafka's client, from its thread
 

@@ -42,6 +42,9 @@ class Timeouts:
 
 
 DAEMON_TIMEOUTS = Timeouts()
+COMMIT_TIMEOUTS = Timeouts(
+    idle_in_transaction=10
+)  # of what commits all the time: while it hangs, a publish waits for it
 BATCH_TIMEOUTS = Timeouts(lock=60, transaction=3600, idle_in_transaction=600)
 
 

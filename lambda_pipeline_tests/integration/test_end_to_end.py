@@ -4,9 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,33 +15,10 @@ from lambda_pipeline.local.demo import balance
 from lambda_pipeline.local.simulator import serve
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline_tests.processes import daemon, wait_for
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
-DEADLINE = 90.0  # seconds; on an idle machine each condition is met within a few
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds, and fail with its name if it does not in time."""
-    end = time.monotonic() + DEADLINE
-    while not condition():
-        if time.monotonic() > end:
-            pytest.fail(f"waited {DEADLINE:.0f} s in vain until {what}")
-        time.sleep(0.05)
-
-
-@contextmanager
-def daemon(name: str, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A daemon of ours as its own process, killed at the end whatever happens."""
-    with (log / f"{name}.log").open("ab") as out:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "lambda_pipeline", name], env=environment, stdout=out, stderr=subprocess.STDOUT
-        )
-        try:
-            yield process
-        finally:
-            process.kill()
-            process.wait()
 
 
 @pytest.fixture
@@ -91,20 +65,18 @@ def test_every_produced_observation_is_served_exactly_once_although_the_speed_da
         with daemon("ingest", environment, tmp_path) as ingest:
             with daemon("speed", environment, tmp_path) as speed:
                 wait_for(lambda: count(database, "realtime_data") >= 30, "the speed layer shows observations")
-                speed.send_signal(signal.SIGKILL)
-                speed.wait()
+                speed.send(signal.SIGKILL)
+                speed.wait(10)
             before = count(database, "realtime_data")
             run_backfill(environment, database)
             assert count(database, "realtime_data") <= before
             with daemon("speed", environment, tmp_path) as speed:
                 wait_for(lambda: served(database) >= before + 30, "the restarted speed layer shows more")
-                ingest.send_signal(signal.SIGTERM)
-                assert ingest.wait(timeout=30) == 0
+                assert ingest.stop() == 0
                 wait_for(lambda: all_served(database, kafka, topic_name), "everything produced is served once")
                 run_backfill(environment, database)
                 assert all_served(database, kafka, topic_name)
-                speed.send_signal(signal.SIGTERM)
-                assert speed.wait(timeout=30) == 0
+                assert speed.stop() == 0
     finally:
         simulator.close()
     assert count(database, "dead_letters") == 0

@@ -1,0 +1,81 @@
+"""PostgreSQL and Kafka restarted, killed and away under load."""
+
+import time
+
+import pytest
+from kafka import KafkaAdminClient
+
+from lambda_pipeline_tests.faults.conftest import Servers
+from lambda_pipeline_tests.faults.stage import SPEED, Platform, assert_served_is_produced, size
+from lambda_pipeline_tests.processes import wait_for
+
+pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(1200)]
+_MEMORY = 300 * 1024 * 1024
+
+
+@pytest.mark.parametrize("how", ["restarted", "killed"])
+def test_postgresql_goes_and_comes_back(own_platform: Platform, own_servers: Servers, how: str) -> None:
+    rounds, waits = size(2, 10), []
+    daemon = own_platform.start(SPEED)
+    with own_platform.load() as load:
+        for _ in range(rounds):
+            own_platform.progresses(300)
+            if how == "killed":
+                own_servers.postgres.kill()
+            else:
+                own_servers.postgres.stop()
+            own_servers.postgres.start()
+            waits.append(own_platform.progresses())
+    own_platform.catches_up()
+    assert_served_is_produced(own_platform, load)
+    assert daemon.stop(10) == 0
+    own_platform.report(f"PostgreSQL {how} {rounds} times: speed went on {max(waits):.1f} s after its start at most")
+
+
+def test_while_postgresql_is_away_the_daemon_stays_a_member_and_small(
+    own_platform: Platform, own_servers: Servers
+) -> None:
+    away = size(15, 60)
+    daemon = own_platform.start(SPEED, LAMBDA_SPEED_MAX_RECORDS="30000")
+    with own_platform.load(rate=4000) as load:
+        own_platform.progresses(300)
+        own_servers.postgres.stop()
+        until = time.monotonic() + away
+        members = []
+        admin = KafkaAdminClient(**own_platform.connection.client_settings("admin"))
+        while time.monotonic() < until:
+            members.append(len(admin.describe_groups([own_platform.topic])[own_platform.topic]["members"]))
+            assert daemon.memory() < _MEMORY
+            time.sleep(0.5)
+        admin.close()
+        assert daemon.alive
+        own_servers.postgres.start()
+        seconds = own_platform.progresses()
+    own_platform.catches_up()
+    assert set(members) == {1}
+    assert daemon.memory() < _MEMORY
+    assert_served_is_produced(own_platform, load)
+    own_platform.report(
+        f"PostgreSQL away for {away} s: went on after {seconds:.1f} s, {daemon.memory() / 2**20:.0f} MiB"
+    )
+
+
+@pytest.mark.parametrize("how", ["restarted", "killed"])
+def test_kafka_goes_and_comes_back(own_platform: Platform, own_servers: Servers, how: str) -> None:
+    rounds, waits = size(1, 5), []
+    daemon = own_platform.start(SPEED)
+    with own_platform.load() as load:
+        for _ in range(rounds):
+            own_platform.progresses(300)
+            if how == "killed":
+                own_servers.kafka.kill()
+            else:
+                own_servers.kafka.stop()
+            own_servers.kafka.start(progress=False)
+            before = load.sent
+            wait_for(lambda before=before: load.sent > before + 100, "the load goes on")
+            waits.append(own_platform.progresses())
+    own_platform.catches_up()
+    assert_served_is_produced(own_platform, load)
+    assert daemon.stop(10) == 0
+    own_platform.report(f"Kafka {how} {rounds} times: speed went on {max(waits):.1f} s after the load at most")
