@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -70,9 +71,13 @@ def jakarta() -> City:
 
 
 @pytest.fixture(scope="session")
-def server_home(tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """The data folder that the servers of this test run share."""
-    return Home(tmp_path_factory.mktemp("servers"))
+def server_home() -> Iterator[Home]:
+    """The data folder that the servers of this test run share.
+
+    Not below pytest's own folder, which each run closes to other users anew, and PostgreSQL may run as another one.
+    """
+    with tempfile.TemporaryDirectory(prefix="lambda-tests-", ignore_cleanup_errors=True) as folder:
+        yield Home(Path(folder))
 
 
 @pytest.fixture(scope="session")
