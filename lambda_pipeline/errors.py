@@ -41,6 +41,14 @@ class BrokerUnavailableError(TransientError):
     """Kafka cannot be reached."""
 
 
+class SpoolUnavailableError(TransientError):
+    """The ingest daemon's spool cannot be read or written: the disk is full, or the folder is somebody else's."""
+
+
+class SpoolInUseError(TerminalError):
+    """Another ingest daemon works with the same spool."""
+
+
 class SchemaError(TerminalError):
     """The database's schema is not the one this version works with."""
 
@@ -62,7 +70,11 @@ class UnionViolationError(TerminalError):
 
 
 class StaleOffsetsError(TransientError):
-    """Another consumer moved the offsets of this commit's partitions: this one is a zombie and must start over."""
+    """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
+
+    def __init__(self, message: str, next_action: str = "", partitions: frozenset[int] = frozenset()) -> None:
+        super().__init__(message, next_action)
+        self.partitions = partitions
 
 
 class ImportRefusedError(TerminalError):

@@ -43,7 +43,11 @@ class Settings(BaseSettings):
         "speed-layer-consumer", alias="KAFKA_CONSUMER_GROUP", description="Consumer group of the speed daemons."
     )
     kafka_partitions: int = Field(
-        4, alias="LAMBDA_KAFKA_PARTITIONS", ge=1, le=1000, description="Partitions of the topic when it is created."
+        4,
+        alias="LAMBDA_KAFKA_PARTITIONS",
+        ge=1,
+        le=1000,
+        description="Partitions of the topic when it is created, and the fewest that it may have.",
     )
     database_url: SecretStr | None = Field(
         None, alias="DATABASE_URL", description="PostgreSQL 17+ as the daemons' user; none: the embedded server."
@@ -73,12 +77,24 @@ class Settings(BaseSettings):
         description="First day of history, in city time; earlier observations are refused. Only ever lowered.",
     )  # fmt: skip
     poll_interval_seconds: int | None = Field(
-        None, alias="LAMBDA_POLL_INTERVAL", ge=1, le=3600,
-        description="Seconds between polls of a location; none: computed from the catalogue and TomTom's daily quota.",
+        None, alias="LAMBDA_POLL_INTERVAL", ge=1, le=30 * 86_400,
+        description="Seconds between polls of a location; none: computed from the catalogue and the daily quotas.",
+    )  # fmt: skip
+    tomtom_daily_quota: int = Field(
+        2500, alias="LAMBDA_TOMTOM_DAILY_QUOTA", ge=1, le=1_000_000_000,
+        description="Requests that TomTom may be asked in a UTC day; its free tier allows 2,500.",
+    )  # fmt: skip
+    aqicn_daily_quota: int | None = Field(
+        None, alias="LAMBDA_AQICN_DAILY_QUOTA", ge=1, le=1_000_000_000,
+        description="Requests that AQICN may be asked in a UTC day; none: any number, as its free tokens allow.",
     )  # fmt: skip
     stale_reading_seconds: int = Field(
         3 * 3600, alias="LAMBDA_STALE_READING", ge=60,
         description="Seconds after which a station's reading counts as missing.",
+    )  # fmt: skip
+    spool_max_mb: int = Field(
+        256, alias="LAMBDA_SPOOL_MAX_MB", ge=1, le=1_000_000,
+        description="MiB of observations kept on disk while Kafka is away; when they are full, polling pauses.",
     )  # fmt: skip
     tomtom_base_url: str = Field(
         "https://api.tomtom.com", alias="LAMBDA_TOMTOM_URL", description="Base address of TomTom's API."
@@ -87,11 +103,11 @@ class Settings(BaseSettings):
         "https://api.waqi.info", alias="LAMBDA_AQICN_URL", description="Base address of the AQICN API."
     )
     speed_max_records: int = Field(
-        5000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=100_000, description="Most records of one speed commit."
+        30_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000, description="Most records of one speed commit."
     )
     speed_max_wait_seconds: float = Field(
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
-        description="Longest wait of the speed daemon for new records, in seconds.",
+        description="Longest that the speed daemon lets a record wait for others before it is committed, in seconds.",
     )  # fmt: skip
     listen: str = Field("127.0.0.1", alias="LAMBDA_LISTEN", description="Address that what is served listens on.")
     dashboard_port: _Port = Field(
@@ -166,6 +182,11 @@ class Settings(BaseSettings):
     def poll_interval(self) -> timedelta | None:
         """The set interval, or None where it is to be computed."""
         return None if self.poll_interval_seconds is None else timedelta(seconds=self.poll_interval_seconds)
+
+    @property
+    def spool_path(self) -> Path:
+        """Where ingest keeps what Kafka has not acknowledged."""
+        return self.home / "ingest" / "spool.db"
 
     def describe(self) -> str:
         """The effective settings on one line, secrets masked: for the log at start."""

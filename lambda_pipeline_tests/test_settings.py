@@ -61,7 +61,7 @@ def test_the_defaults_are_the_designs() -> None:
     assert settings.poll_interval is None
     assert {name for name in NAMES if getattr(settings, name) is None} == {
         "tomtom_api_key", "aqicn_token", "kafka_bootstrap_servers", "database_url", "owner_database_url",
-        "reader_database_url", "dagster_database_url", "poll_interval_seconds",
+        "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
     }  # fmt: skip
 
 
@@ -81,7 +81,10 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "cache": ("/cache", Path("/cache")),
     "history_start": ("2012-03-01", date(2012, 3, 1)),
     "poll_interval_seconds": ("90", 90),
+    "tomtom_daily_quota": ("50000", 50_000),
+    "aqicn_daily_quota": ("50000", 50_000),
     "stale_reading_seconds": ("600", 600),
+    "spool_max_mb": ("64", 64),
     "tomtom_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
     "aqicn_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
     "speed_max_records": ("10", 10),
@@ -153,7 +156,9 @@ def test_dagsters_address_gets_the_driver_that_dagster_works_with(monkeypatch: p
     [
         ("LAMBDA_HISTORY_START", "yesterday"), ("LAMBDA_HISTORY_START", "2025-02-30"), ("KAFKA_TOPIC", "a topic"),
         ("KAFKA_TOPIC", "x" * 250), ("LAMBDA_KAFKA_PARTITIONS", "0"), ("LAMBDA_KAFKA_PARTITIONS", "many"),
-        ("LAMBDA_POLL_INTERVAL", "0"), ("LAMBDA_POLL_INTERVAL", "3601"), ("LAMBDA_STALE_READING", "59"),
+        ("LAMBDA_POLL_INTERVAL", "0"), ("LAMBDA_POLL_INTERVAL", "2592001"), ("LAMBDA_STALE_READING", "59"),
+        ("LAMBDA_TOMTOM_DAILY_QUOTA", "0"), ("LAMBDA_AQICN_DAILY_QUOTA", "-1"),
+        ("LAMBDA_SPOOL_MAX_MB", "0"),
         ("LAMBDA_SPEED_MAX_RECORDS", "0"), ("LAMBDA_SPEED_MAX_WAIT", "0"), ("LAMBDA_SPEED_MAX_WAIT", "nan"),
         ("LAMBDA_DASHBOARD_PORT", "65536"), ("LAMBDA_DAGSTER_PORT", "-1"), ("LAMBDA_REFRESH", "0"),
         ("LAMBDA_LOG_LEVEL", "TRACE"), ("DATABASE_URL", "verysecret"), ("DATABASE_URL", "sqlite:///verysecret"),
@@ -223,6 +228,10 @@ def test_an_unknown_city_names_the_setting_and_what_there_is() -> None:
 
 def test_the_poll_interval_is_a_duration() -> None:
     assert load_settings(None, LAMBDA_POLL_INTERVAL=90).poll_interval == timedelta(seconds=90)
+
+
+def test_the_spool_is_in_the_data_folder() -> None:
+    assert load_settings(None, LAMBDA_HOME="/data").spool_path == Path("/data/ingest/spool.db")
 
 
 # ---------------------------------------------------------------- .env.example

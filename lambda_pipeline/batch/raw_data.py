@@ -68,9 +68,10 @@ def advance_raw_data(
         partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
         gone = other_logs(database, topic.log_id, topic.name)
     for partition in gone:
-        _rescue_gone_log(engine, partition)
+        _rescue_gone_log(engine, partition, accept_loss=accept_loss)
     with LogReader(connection, topic.name) as reader:
         bounds = reader.bounds(topic.partitions)
+        _refuse_cut_logs(engine, partitions, bounds)
         for number, partition in partitions.items():
             _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
         while not _store_ranges(engine, reader, partitions, bounds, validator, run):
@@ -215,12 +216,23 @@ def _move_frontier(database: sa.Connection, partition: int, offset: int) -> None
     database.execute(sql("batch/move_frontier"), {"partition": partition, "offset": offset})
 
 
-def _rescue_gone_log(engine: sa.Engine, partition: LogPartition) -> None:
-    """Take over what the speed layer consumed of a topic that was recreated since: no run will read it again."""
+def _refuse_cut_logs(engine: sa.Engine, partitions: dict[int, LogPartition], bounds: dict[int, LogBounds]) -> None:
+    """Raise LogGapError where the log ends before a frontier: its next offsets would be taken for stored ones."""
+    frontiers = load_frontiers(engine)
+    cut = [p.at(frontiers[p.id]) for n, p in sorted(partitions.items()) if frontiers.get(p.id, 0) > bounds[n].end]
+    if cut:
+        raise LogGapError(
+            f"the log was cut short: it ends before {', '.join(cut)}, up to where it was stored.",
+            "Run `lambda-pipeline speed --reset-to earliest`: what the log holds from then on counts as a new log.",
+        )
+
+
+def _rescue_gone_log(engine: sa.Engine, partition: LogPartition, *, accept_loss: bool) -> None:
+    """Take over what the speed layer consumed of a log that no run will read again: recreated since, or cut short."""
     with transaction(engine, read_only=True) as database:
         consumed = _consumed(database, partition)
     if consumed is not None:
-        _bridge_retention(engine, partition, LogBounds(consumed, consumed), accept_loss=False)
+        _bridge_retention(engine, partition, LogBounds(consumed, consumed), accept_loss=accept_loss)
 
 
 def _consumed(database: sa.Connection, partition: LogPartition) -> int | None:
@@ -246,8 +258,10 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
             if frontier >= bounds.beginning:
                 return
             held = min(max(consumed or 0, frontier), bounds.beginning)
-            if held < bounds.beginning:
-                _note_loss(database, partition, held, bounds.beginning, accept_loss=accept_loss)
+            lost = [*_passed_over(database, partition, frontier, held), (held, bounds.beginning)]
+            for start, end in lost:
+                if start < end:
+                    _note_loss(database, partition, start, end, accept_loss=accept_loss)
             span = {"partition": partition.id, "from": frontier, "to": bounds.beginning}
             for month in database.execute(sql("batch/rescued_months"), span).scalars().all():
                 _ensure_month(database, month)
@@ -259,6 +273,17 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
         )  # fmt: skip
 
     retrying(bridge)
+
+
+def _passed_over(database: sa.Connection, partition: LogPartition, start: int, end: int) -> list[tuple[int, int]]:
+    """The parts of [start, end) that the speed layer never consumed, although its offset is beyond them."""
+    query = sa.text(
+        "select greatest(from_offset, :start) as first, least(to_offset, :end) as until from log_gaps "
+        "where log_partition = :partition and layer = 'speed' and from_offset < :end and to_offset > :start "
+        "order by from_offset"
+    )
+    rows = database.execute(query, {"partition": partition.id, "start": start, "end": end})
+    return [(row.first, row.until) for row in rows]
 
 
 def _note_loss(database: sa.Connection, partition: LogPartition, start: int, end: int, *, accept_loss: bool) -> None:

@@ -15,9 +15,12 @@ from lambda_pipeline.cli import common
 from lambda_pipeline.cli.history import recent_days, write_history
 from lambda_pipeline.errors import EmbeddedServerError
 from lambda_pipeline.ingestion.aqicn import AqicnClient
+from lambda_pipeline.ingestion.breaker import NEVER_LEFT_ALONE
 from lambda_pipeline.ingestion.http import FAST_FORWARD, create_session
-from lambda_pipeline.ingestion.poller import Poller, aligned_slot
+from lambda_pipeline.ingestion.poller import Poller
 from lambda_pipeline.ingestion.publisher import Publisher
+from lambda_pipeline.ingestion.schedule import aligned_slot
+from lambda_pipeline.ingestion.spool import Spool
 from lambda_pipeline.ingestion.tomtom import TomTomClient
 from lambda_pipeline.local import processes
 from lambda_pipeline.local.demo import HourBalance, balance
@@ -81,9 +84,10 @@ def _poll(settings: "Settings", seed: int, slots: Sequence[datetime], addresses:
         TomTomClient(session, simulator.url, "simulated"),
         AqicnClient(session, simulator.url, "simulated"),
         timedelta(seconds=settings.stale_reading_seconds),
-        common.utc_now,
+        breaker=NEVER_LEFT_ALONE,
     )
-    publisher = Publisher(addresses.connection().client_settings("once"), settings.kafka_topic)
+    spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
+    publisher = Publisher(addresses.connection().client_settings("once"), settings.kafka_topic, spool)
     try:
         with ThreadPoolExecutor(16) as pool:
             for slot in slots:
@@ -97,8 +101,8 @@ def _poll(settings: "Settings", seed: int, slots: Sequence[datetime], addresses:
         publisher.close()
         poller.close()
         simulator.close()
-    if counts.failed or counts.pending:
-        raise EmbeddedServerError(f"Kafka did not take {counts.failed + counts.pending} observations.", "See its log.")
+    if counts.refused or counts.pending:
+        raise EmbeddedServerError(f"Kafka did not take {counts.refused + counts.pending} observations.", "See its log.")
     return counts.delivered
 
 

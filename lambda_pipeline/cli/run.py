@@ -52,7 +52,7 @@ def _run(settings: "Settings", what: str, seed: int | None) -> None:
     """Start servers, daemons, history (demo), dashboard and Dagster, and show a live status until told to stop."""
     from lambda_pipeline.cli.history import recent_days, write_history
     from lambda_pipeline.cli.screen import Screen
-    from lambda_pipeline.ingestion.poller import aligned_slot
+    from lambda_pipeline.ingestion.schedule import aligned_slot
     from lambda_pipeline.local.home import Home
     from lambda_pipeline.local.services import Services
     from lambda_pipeline.local.stack import Stack

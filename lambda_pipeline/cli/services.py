@@ -1,19 +1,26 @@
 """The daemons: `ingest`, `speed`, and the simulator that stands in for both APIs."""
 
+import gc
+import logging
 from datetime import timedelta
+from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING
 
 import typer
 
 from lambda_pipeline.cli import common
-from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.errors import BrokerUnavailableError, SettingsError
 
 if TYPE_CHECKING:
     import threading
 
     from lambda_pipeline.domain.catalogue import City
     from lambda_pipeline.ingestion.poller import Poller
+    from lambda_pipeline.ingestion.quota import QuotaLedger
     from lambda_pipeline.settings import Settings
+
+log = logging.getLogger(__name__)
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +40,7 @@ def ingest(
     settings = common.start(log=True)
     from lambda_pipeline.ingestion import daemon
     from lambda_pipeline.ingestion.publisher import Publisher
+    from lambda_pipeline.ingestion.spool import Spool
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -42,17 +50,38 @@ def ingest(
         stack.prepare(interval)
         stack.settle_origin(is_simulated=simulated)
         connection = stack.addresses().connection()
-        ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
-        poller = make_poller(settings, stop)
-        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic)
+        prepare = partial(ensure_topic, connection, settings.kafka_topic, settings.kafka_partitions)
         try:
-            daemon.run(settings.city.locations, poller, publisher, interval=interval, now=common.utc_now, stop=stop)
+            prepare()  # a topic that does not fit should stop it here
+        except BrokerUnavailableError as error:
+            log.warning("%s Polling begins all the same.", error)
+        ledger = make_ledger(settings, is_simulated=simulated)
+        poller = make_poller(settings, ledger, interval, stop)
+        spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
+        publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic, spool, prepare=prepare)
+        try:
+            daemon.run(
+                settings.city.locations, poller, publisher,
+                interval=interval, now=common.utc_now, stop=stop, used=ledger.used,
+            )  # fmt: skip
         finally:
             publisher.close()
             poller.close()
+            ledger.close()
 
 
-def speed() -> None:
+class ResetTo(StrEnum):
+    """Where to go on when the log does not hold the stored offset."""
+
+    EARLIEST = "earliest"
+    LATEST = "latest"
+
+
+def speed(
+    reset_to: ResetTo | None = typer.Option(
+        None, help="Where the log does not hold the stored offset (any more): go on at its beginning or its end."
+    ),
+) -> None:
     """Consume the topic and make each observation visible within a second, until stopped.
 
     Any number of these may run at once; they share the topic's partitions.
@@ -60,6 +89,7 @@ def speed() -> None:
     settings = common.start(log=True)
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
+    from lambda_pipeline.speed.gaps import reset_offsets
     from lambda_pipeline.storage.engine import make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -71,9 +101,19 @@ def speed() -> None:
             settings.kafka_consumer_group, settings.speed_max_records, settings.speed_max_wait_seconds
         )
         try:
+            if reset_to is not None:
+                changed = reset_offsets(engine, addresses.connection(), topic, reset_to.value)
+                log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
+            _spare_garbage_collection()
             SpeedDaemon(engine, addresses.connection(), topic, options).run(stop)
         finally:
             engine.dispose()
+
+
+def _spare_garbage_collection() -> None:
+    """Look for cycles a hundred times less often: records make none, and there are many of them."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 20)
 
 
 def simulator(
@@ -88,31 +128,55 @@ def simulator(
         run_forever(settings.city, seed, port=port, stop=stop)
 
 
-def make_poller(settings: "Settings", stop: "threading.Event") -> "Poller":
+def make_ledger(settings: "Settings", *, is_simulated: bool) -> "QuotaLedger":
+    """What remembers the requests of today in the data folder. The simulator has no quotas."""
+    from lambda_pipeline.ingestion.quota import QuotaLedger
+
+    quotas = {"tomtom": settings.tomtom_daily_quota, "aqicn": settings.aqicn_daily_quota}
+    return QuotaLedger(settings.home / "ingest" / "quota.json", {} if is_simulated else quotas, common.utc_now)
+
+
+def make_poller(settings: "Settings", ledger: "QuotaLedger", interval: timedelta, stop: "threading.Event") -> "Poller":
     """A poller on the addresses and keys of the settings; an API without a key is not asked.
 
     `stop` ends the waiting between its attempts.
     """
     from lambda_pipeline.ingestion.aqicn import AqicnClient
-    from lambda_pipeline.ingestion.http import create_session
-    from lambda_pipeline.ingestion.poller import Poller
+    from lambda_pipeline.ingestion.http import HttpPolicy, create_session
+    from lambda_pipeline.ingestion.poller import Poller, workers_for
+    from lambda_pipeline.ingestion.quota import QuotaPace
     from lambda_pipeline.ingestion.tomtom import TomTomClient
 
-    session = create_session(wait=stop.wait)
+    demand = polled_locations(settings.city)
+    workers = workers_for(max(demand.values()), interval)
+    policy = HttpPolicy(pool_size=len(demand) * workers)  # enough also where one address stands in for both APIs
+    session = create_session(policy, wait=stop.wait, spend=ledger.spend)
     key, token = settings.tomtom_api_key, settings.aqicn_token
     return Poller(
         TomTomClient(session, settings.tomtom_base_url, key.get_secret_value()) if key else None,
         AqicnClient(session, settings.aqicn_base_url, token.get_secret_value()) if token else None,
         timedelta(seconds=settings.stale_reading_seconds),
-        common.utc_now,
+        workers=workers,
+        paces={source: QuotaPace(ledger, source, number, interval) for source, number in demand.items()},
     )
 
 
-def poll_interval(settings: "Settings", city: "City") -> timedelta:
-    """The set interval, or the shortest that keeps the catalogue within TomTom's free daily requests."""
-    from lambda_pipeline.ingestion.poller import default_interval
+def polled_locations(city: "City") -> dict[str, int]:
+    """How many locations each API is asked about."""
+    return {
+        "tomtom": sum(place.latitude is not None for place in city.locations),
+        "aqicn": sum(place.aqicn_station is not None for place in city.locations),
+    }
 
-    return settings.poll_interval or default_interval(sum(place.latitude is not None for place in city.locations))
+
+def poll_interval(settings: "Settings", city: "City") -> timedelta:
+    """The set interval, or the shortest that keeps the catalogue within the daily quotas."""
+    from lambda_pipeline.ingestion.schedule import default_interval
+
+    demand = polled_locations(city)
+    return settings.poll_interval or default_interval(
+        (demand["tomtom"], settings.tomtom_daily_quota), (demand["aqicn"], settings.aqicn_daily_quota)
+    )
 
 
 def require_keys(settings: "Settings") -> None:

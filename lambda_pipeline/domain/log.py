@@ -1,6 +1,7 @@
 """What a record of the log becomes: an observation with its position, or a dead letter with the reason."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -45,9 +46,15 @@ class DeadLetter(NamedTuple):
     error: str
 
 
+@lru_cache(maxsize=64)
+def _append_time(milliseconds: int) -> datetime:
+    """Cached, because all records of a batch in the log have the same."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
 def judge(record: Record, log_partition: int, validator: Validator) -> Incoming | DeadLetter:
     """The one place where a record is found valid or not, for both layers and for every re-run."""
-    appended_at = datetime.fromtimestamp(record.timestamp / 1000, UTC)
+    appended_at = _append_time(record.timestamp)
     try:
         message = decode(record.value)
         observation = validator.validate(message, appended_at)

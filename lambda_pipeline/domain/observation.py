@@ -21,8 +21,7 @@ MAX_AQI = 1000
 MAX_SPEED = 300.0  # km/h
 MAX_MESSAGE_BYTES = 1_000_000
 
-# PostgreSQL stores no NUL character in text or jsonb.
-_Text = Annotated[str, msgspec.Meta(max_length=1000, pattern="^[^\\x00]*$")]
+_Text = Annotated[str, msgspec.Meta(max_length=1000)]
 _Speed = Annotated[float, msgspec.Meta(ge=0, le=MAX_SPEED)]
 _SubIndex = Annotated[float, msgspec.Meta(ge=-1e6, le=1e6)]
 
@@ -78,6 +77,7 @@ class InvalidObservationError(ValueError):
     """A message that does not parse or breaks a rule. Its text is the reason that the dead letter keeps."""
 
 
+_ESCAPED_NUL = b"\\u0000"  # the only way for a NUL to be in JSON
 _decoder = msgspec.json.Decoder(ObservationMessage)
 _encoder = msgspec.json.Encoder()
 
@@ -94,13 +94,30 @@ def decode(payload: bytes | None) -> ObservationMessage:
     if len(payload) > MAX_MESSAGE_BYTES:
         raise InvalidObservationError(f"value of {len(payload)} bytes, more than {MAX_MESSAGE_BYTES}")
     try:
-        return _decoder.decode(payload)
+        message = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidObservationError(str(error)) from error
+    if _ESCAPED_NUL in payload:
+        _refuse_nul(message)
+    return message
+
+
+def _refuse_nul(message: ObservationMessage) -> None:
+    """PostgreSQL stores no NUL character in text or jsonb. Looked for by hand: a pattern costs more than decoding."""
+    texts = {
+        "dominant_pollutant": [message.dominant_pollutant or ""],
+        "pollutants": list(message.pollutants or ()),
+        "attributions": [text for entry in message.attributions or () for pair in entry.items() for text in pair],
+    }
+    for field, found in texts.items():
+        if any("\0" in text for text in found):
+            raise InvalidObservationError(f"{field} holds the character NUL")
 
 
 def as_utc(moment: datetime, name: str) -> datetime:
     """A moment of a message as aware UTC; naive means UTC. Raises InvalidObservationError outside years 1 to 9999."""
+    if moment.tzinfo is UTC:
+        return moment
     try:
         return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
     except OverflowError as error:
@@ -137,7 +154,7 @@ class Validator:
             raise InvalidObservationError(f"location {message.location!r} is not in the catalogue")
         if timestamp < self.history_start:
             raise InvalidObservationError(f"timestamp {timestamp.isoformat()} is before the start of history")
-        if timestamp > appended_at + MAX_FUTURE:
+        if timestamp > appended_at and timestamp - appended_at > MAX_FUTURE:
             raise InvalidObservationError(
                 f"timestamp {timestamp.isoformat()} is from the future: appended at {appended_at.isoformat()}"
             )
@@ -152,22 +169,22 @@ class Validator:
         if level is None:
             level = traffic_level(message.current_speed, message.free_flow_speed, message.road_closure)
         known_place = location.latitude is not None
-        return Observation(
-            location=message.location,
-            timestamp=timestamp,
-            hour_start=hour_start,
-            city_date=city_date,
-            latitude=location.latitude if known_place else message.latitude,
-            longitude=location.longitude if known_place else message.longitude,
-            aqi_value=message.aqi_value,
-            aqi_category=aqi_category(message.aqi_value),
-            traffic_level=level,
-            current_speed=message.current_speed,
-            free_flow_speed=message.free_flow_speed,
-            congestion_ratio=congestion_ratio(message.current_speed, message.free_flow_speed),
-            road_closure=message.road_closure,
-            is_peak_hour=peak,
-            pollutants=_json_text(message.pollutants),
+        return Observation(  # by position: the names cost a tenth of a record's time
+            location.name,
+            timestamp,
+            hour_start,
+            city_date,
+            location.latitude if known_place else message.latitude,
+            location.longitude if known_place else message.longitude,
+            message.aqi_value,
+            aqi_category(message.aqi_value),
+            level,
+            message.current_speed,
+            message.free_flow_speed,
+            congestion_ratio(message.current_speed, message.free_flow_speed),
+            message.road_closure,
+            peak,
+            _json_text(message.pollutants),
         )
 
 

@@ -11,7 +11,8 @@ from urllib.parse import quote
 
 from lambda_pipeline.domain.observation import MAX_AQI
 from lambda_pipeline.errors import SettingsError
-from lambda_pipeline.ingestion.http import ErrorKind, HttpSession, SourceError
+from lambda_pipeline.ingestion.http import HttpSession
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 
 SOURCE = "aqicn"
 _MAX_TEXT = 1000  # characters, as in the domain

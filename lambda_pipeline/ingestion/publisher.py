@@ -1,8 +1,9 @@
-"""The publisher: observations to Kafka, and the news when one could not be delivered.
+"""The publisher: observations through the spool to Kafka, each at least once and in order.
 
-The producer is idempotent with acks=all, so a record is in the log once or it is reported. Kafka may be away at any
-time, also at the start: `publish` never raises for it and blocks at most a few seconds. What is not delivered is
-handed to `on_failure`, which is the seam for the spool on disk.
+Every observation goes through the spool, also while all is well: once it is there, nothing that happens to this process
+or to Kafka loses it. One thread stores what was published, many at a time (one fsync for all); another sends what is
+stored, oldest first, and removes what Kafka has acknowledged. What is acknowledged and not yet removed when the process
+dies is sent again, and absorbed by the observation's identity.
 """
 
 import logging
@@ -11,195 +12,214 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from kafka import KafkaProducer
-from kafka.errors import KafkaError, KafkaTimeoutError, MessageSizeTooLargeError
-from kafka.net.compat import KafkaNetClient
 
-from lambda_pipeline.domain.observation import ObservationMessage, encode
-from lambda_pipeline.errors import BrokerUnavailableError, LambdaPipelineError
+from lambda_pipeline.domain.observation import InvalidObservationError, ObservationMessage, decode, encode
+from lambda_pipeline.errors import SpoolUnavailableError
+from lambda_pipeline.ingestion.delivery import DELIVERY_TIMEOUT, Delivery, Outcome, describe
+from lambda_pipeline.ingestion.outbox import Outbox
+from lambda_pipeline.ingestion.spool import Record, Spool
 
 log = logging.getLogger(__name__)
 
-FailureCallback = Callable[[ObservationMessage, Exception], None]
-
-# Over the caller's common settings: what makes a record arrive once, and bounds on waiting and buffering.
-_PRODUCER = {
-    "acks": "all",
-    "enable_idempotence": True,
-    "compression_type": "gzip",
-    "linger_ms": 20,
-    "request_timeout_ms": 10_000,
-    "max_block_ms": 1_500,
-    "bootstrap_timeout_ms": 3_000,
-    "reconnect_backoff_max_ms": 2_000,
-    "allow_auto_create_topics": False,  # a topic with the broker's defaults would break the log's promises
-}
+_WINDOW = 1_000  # records under way to Kafka, at most
+_FIRST_PAUSE = 0.25  # seconds; doubles with every attempt that fails
+_STORE_SECONDS = 2.0  # for the disk, when closing
+_JOIN_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class PublishCounts:
-    """Messages delivered, given up, and under way."""
+    """Observations that Kafka acknowledged and refused since the start, and those that wait, on disk and in memory."""
 
     delivered: int
-    failed: int
-    pending: int
+    refused: int
+    spooled: int
+    in_memory: int
+
+    @property
+    def pending(self) -> int:
+        """All that wait. One that is just being stored may count twice, never not at all."""
+        return self.spooled + self.in_memory
 
 
 class Publisher:
-    """Sends observations to a topic, keyed by location. Safe to share between threads.
+    """Takes observations and sends them to a topic, keyed by location. Safe to share between threads.
 
-    `config` are kafka-python's common settings (`bootstrap_servers`, security). At most `max_pending` messages are
-    buffered; one is given up after `delivery_timeout` seconds. Where Kafka or the topic cannot be found, the next
-    attempt is made only `reconnect_after` seconds later. `on_failure(message, error)` is called once for each message
-    that is given up, from the caller's or the producer's thread; it must be quick.
+    `config` are kafka-python's common settings (`bootstrap_servers`, security). The publisher owns `spool` from here
+    on and closes it; what an earlier run left there is sent first. Kafka may be away at any time, also now. While the
+    disk takes nothing, up to about `max_in_memory` observations are kept in memory and sent from there. `retry_after`
+    is the longest pause, in seconds, between attempts at Kafka or the disk. `prepare` is called before each connection
+    to Kafka, to create or verify the topic; what it raises counts as an outage.
+
+    Raises SpoolInUseError if another ingest has the spool.
     """
 
     def __init__(
         self,
         config: Mapping[str, Any],
         topic: str,
+        spool: Spool,
         *,
-        on_failure: FailureCallback | None = None,
-        max_pending: int = 100_000,
-        delivery_timeout: float = 120.0,
-        reconnect_after: float = 5.0,
+        max_in_memory: int = 20_000,
+        delivery_timeout: float = DELIVERY_TIMEOUT,
+        retry_after: float = 5.0,
         clock: Callable[[], float] = time.monotonic,
         producer: Callable[..., Any] = KafkaProducer,
+        prepare: Callable[[], object] | None = None,
     ) -> None:
         self.topic = topic
-        self._config = {**config, **_PRODUCER, "delivery_timeout_ms": int(delivery_timeout * 1000)}
-        self._on_failure = on_failure
-        self._max_pending = max_pending
-        self._reconnect_after = reconnect_after
+        self._outbox = Outbox(spool, max_in_memory=max_in_memory, retry_after=retry_after)
+        self._delivery = Delivery(config, topic, delivery_timeout=delivery_timeout, producer=producer, prepare=prepare)
+        self._retry_after = retry_after
         self._clock = clock
-        self._make = producer
-        self._connecting = threading.Lock()
-        self._producer: Any = None
-        self._broken: Any = None
-        self._next_attempt = float("-inf")
-        self._settled = threading.Condition()
-        self._pending: dict[int, ObservationMessage] = {}
-        self._number = self._delivered = self._failed = 0
-        self._closed = False
+        self._delivered = self._refused = 0
+        self._is_closed = False
+        # Of an outage, the sending thread's own:
+        self._away_since: float | None = None
+        self._attempts = 0
+        self._advice = ""
+        self._sent_late = 0
+        self._report_left_over()
+        self._storer = threading.Thread(target=self._keep, args=("storing", self._outbox.store), daemon=True)
+        self._sender = threading.Thread(target=self._send_all, daemon=True)
+        self._storer.start()
+        self._sender.start()
 
     def publish(self, message: ObservationMessage) -> None:
-        """Hand a message to the producer. Whether it arrived shows later, in `counts` or `on_failure`."""
-        with self._settled:
-            full, self._number = len(self._pending) >= self._max_pending, self._number + 1
-            number = self._number
-            self._pending[number] = message
-        if full:
-            self._fail(number, BrokerUnavailableError(f"{self._max_pending} messages wait for Kafka already."))
+        """Take a message over; returns at once. It is durable when `counts().in_memory` no longer holds it.
+
+        Never refused for a bound, so that the polls under way when `is_full` turns true lose nothing: what they bring
+        is the most by which the bound is exceeded.
+        """
+        if self._is_closed:
+            log.error("published after the publisher was closed, and lost: %s", _name(encode(message)))
             return
-        producer: Any = None
-        try:
-            producer = self._connected()
-            future = producer.send(self.topic, key=message.location.encode(), value=encode(message))
-        except (KafkaError, LambdaPipelineError, OSError, ValueError) as error:
-            if isinstance(error, KafkaTimeoutError):
-                self._next_attempt = self._clock() + self._reconnect_after  # or each message would wait as long
-            self._fail(number, error, producer)
-            return
-        future.add_callback(partial(self._succeed, number))
-        future.add_errback(partial(self._fail, number, producer=producer))
+        self._outbox.put(message.location.encode(), encode(message))
+
+    @property
+    def is_full(self) -> bool:
+        """Whether polling should pause: the spool is at its bound and stays so until a tenth of it is free again.
+
+        Where the disk takes nothing, it is the queue in memory whose bound counts.
+        """
+        return self._outbox.is_full
 
     def flush(self, timeout: float) -> bool:
-        """Wait up to `timeout` seconds until nothing is under way; False if something still is."""
-        with self._settled:
-            return self._settled.wait_for(lambda: not self._pending, timeout)
+        """Wait up to `timeout` seconds until Kafka has acknowledged or refused everything; False if something waits."""
+        return self._outbox.wait_for(lambda: self.counts().pending == 0, timeout)
 
     def counts(self) -> PublishCounts:
-        """How many messages were delivered, given up, and are under way."""
-        with self._settled:
-            return PublishCounts(self._delivered, self._failed, len(self._pending))
+        """How many were delivered and refused, and how many wait where."""
+        in_memory = self._outbox.in_memory  # first: an observation moves from there to the disk
+        return PublishCounts(self._delivered, self._refused, self._outbox.spooled, in_memory)
 
-    def close(self, timeout: float = 5.0) -> None:
-        """Deliver what is under way within `timeout` seconds; what remains is given up, and reported as such."""
-        self.flush(timeout)
-        with self._connecting:
-            self._closed = True
-            producer, self._producer = self._producer, None
-        if producer is not None:
-            _shut(producer)
-        with self._settled:
-            left = list(self._pending)
-        for number in left:
-            self._fail(number, BrokerUnavailableError("Not delivered before the publisher was closed."))
+    def close(self, timeout: float = 1.5) -> None:
+        """Make everything durable, send what can be sent within `timeout` seconds, leave the rest to the next start.
 
-    def _connected(self) -> Any:
-        """The producer, made anew if there is none. Raises BrokerUnavailableError or KafkaError."""
-        with self._connecting:
-            if self._producer is not None and self._producer is self._broken:
-                self._producer, producer = None, self._producer
-                self._next_attempt = self._clock() + self._reconnect_after
-                _shut(producer)
-            if self._closed:
-                raise BrokerUnavailableError("The publisher is closed.")
-            if self._clock() < self._next_attempt:
-                raise BrokerUnavailableError("Kafka or the topic was away a moment ago and is not tried yet.")
-            if self._producer is not None:
-                return self._producer
-            clients: list[Any] = []
+        Within three seconds even where Kafka hangs; at once where it is known to be away.
+        """
+        if self._is_closed:
+            return
+        self._is_closed = True
+        outbox = self._outbox
+        outbox.wait_for(lambda: not outbox.in_memory or outbox.disk_fails, _STORE_SECONDS)
+        outbox.wait_for(lambda: self.counts().pending == 0 or self._away_since is not None, timeout)
+        outbox.stop_sending()
+        self._delivery.abort()
+        self._sender.join(_JOIN_SECONDS)
+        outbox.stop_storing()
+        self._storer.join(_JOIN_SECONDS)
+        left = self.counts()
+        if left.in_memory:
+            log.error("%d observations are lost: neither Kafka nor %s takes them", left.in_memory, outbox.spool.path)
+        if left.spooled:
+            log.warning("%d observations stay in %s for the next start", left.spooled, outbox.spool.path)
+        outbox.spool.close()
 
-            def make_client(**config: Any) -> Any:
-                clients.append(KafkaNetClient(**config))
-                return clients[-1]
+    # ---------------------------------------------------------------- the threads
 
+    def _keep(self, what: str, step: Callable[[], bool]) -> None:
+        """Repeat a step until it says that it is over. What nobody expected is logged and does not end the thread."""
+        while True:
             try:
-                self._producer = self._make(**self._config, kafka_client=make_client)
-            except (KafkaError, OSError) as error:
-                # A producer that fails in its constructor leaves its sockets to the garbage collector.
-                for client in clients:
-                    with suppress(KafkaError, OSError, RuntimeError):
-                        client.close()
-                self._next_attempt = self._clock() + self._reconnect_after
-                raise BrokerUnavailableError(f"Kafka cannot be reached: {error}.") from error
-            return self._producer
-
-    def _succeed(self, number: int, _metadata: object) -> None:
-        with self._settled:
-            if self._pending.pop(number, None) is not None:
-                self._delivered += 1
-                self._settled.notify_all()
-
-    def _fail(self, number: int, error: Exception, producer: Any = None) -> None:
-        if producer is not None and _is_fatal(error):
-            self._broken = producer  # replaced by the next publish: this may be its own thread
-        with self._settled:
-            message = self._pending.pop(number, None)
-            if message is None:
-                return  # settled before
-            self._failed += 1
-            self._settled.notify_all()
-        log.warning(
-            "not delivered to %s: %s at %s: %s", self.topic, message.location, message.timestamp.isoformat(), error
-        )
-        if self._on_failure is not None:
-            try:
-                self._on_failure(message, error)
+                if not step():
+                    return
             except Exception:
-                log.exception("the handler of failed deliveries failed")
+                log.exception("%s observations failed unexpectedly; it goes on in %g s", what, self._retry_after)
+                if self._outbox.is_over:
+                    return
+                self._outbox.pause(self._retry_after)
+
+    def _send_all(self) -> None:
+        self._keep("sending", self._send)
+        self._delivery.close()
+
+    def _send(self) -> bool:
+        """Send one window and note what became of it."""
+        records = self._outbox.take(1 if self._attempts else _WINDOW)  # after an outage, one as a probe
+        if not records:
+            return not self._outbox.is_over
+        outcome = Outcome([], [], records, None)
+        try:
+            outcome = self._delivery.send(records)
+        finally:
+            refused = [(record, describe(error)) for record, error in outcome.refused]
+            self._delivered += len(outcome.acknowledged)
+            self._refused += len(refused)
+            self._outbox.settle(len(records), outcome.acknowledged, refused, outcome.rest)
+        for record, reason in refused:
+            self._report_refused(record, reason)
+        self._follow_outage(outcome)
+        return True
+
+    def _follow_outage(self, outcome: Outcome) -> None:
+        """One line when Kafka goes away and one when all that waited is sent, however long the drain stutters."""
+        if self._away_since is not None:
+            self._sent_late += len(outcome.acknowledged)
+        if outcome.outage is not None:
+            if self._outbox.is_over:
+                return
+            self._report_away(outcome.outage)
+            self._attempts += 1
+            self._outbox.pause(min(_FIRST_PAUSE * 2.0 ** min(self._attempts - 1, 10), self._retry_after))
+            return
+        self._attempts = 0
+        if self._away_since is not None and not self.counts().pending:
+            seconds = self._clock() - self._away_since
+            log.warning("Kafka is back after %.0f s; %d observations that waited were sent", seconds, self._sent_late)
+            self._away_since, self._advice, self._sent_late = None, "", 0
+
+    def _report_away(self, error: Exception) -> None:
+        if self._away_since is None:
+            self._away_since = self._clock()
+        advice = self._delivery.advice(error)
+        if advice != self._advice:
+            self._advice = advice
+            log.warning(
+                "Kafka does not acknowledge observations; they wait in %s. %s (%s)",
+                self._outbox.spool.path,
+                advice,
+                describe(error),
+            )
+
+    def _report_refused(self, record: Record, reason: str) -> None:
+        kept = str(self._outbox.spool.path) if record.id > 0 else f"this line only: {record.value!r}"
+        log.error("Kafka refuses %s for itself: %s. It is kept in %s.", _name(record.value), reason, kept)
+
+    def _report_left_over(self) -> None:
+        with suppress(SpoolUnavailableError):
+            for first in self._outbox.spool.oldest(1):
+                depth = self._outbox.spool.depth
+                log.warning("%d observations of an earlier run are sent first, from %s on", depth, _name(first.value))
 
 
-def _is_fatal(error: Exception) -> bool:
-    """Whether a producer may be beyond repair: an epoch it lost, an authorization, whatever does not pass by itself.
-
-    An idempotent producer fails everything after such an error, for ever; a new one starts afresh.
-    """
-    return isinstance(error, KafkaError) and not error.retriable and not isinstance(error, MessageSizeTooLargeError)
-
-
-def _shut(producer: Any) -> None:
-    """Close a producer at once; its undelivered messages fail through their callbacks.
-
-    KafkaProducer.close flushes first and raises before it stops its thread if that takes too long, so whatever is
-    still under way is made to fail before.
-    """
-    with suppress(KafkaError, OSError, AttributeError):
-        producer._sender.force_close()
-        producer._sender.join(1.0)
-    with suppress(KafkaError, OSError):
-        producer.close(timeout=0.5)
+def _name(value: bytes) -> str:
+    """What a message is about: location and timestamp."""
+    try:
+        message = decode(value)
+    except InvalidObservationError:
+        return repr(value[:200])
+    return f"{message.location} at {message.timestamp.isoformat()}"

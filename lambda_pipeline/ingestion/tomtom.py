@@ -7,7 +7,8 @@ import msgspec
 
 from lambda_pipeline.domain.observation import MAX_SPEED
 from lambda_pipeline.errors import SettingsError
-from lambda_pipeline.ingestion.http import ErrorKind, HttpSession, SourceError
+from lambda_pipeline.ingestion.http import HttpSession
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 
 SOURCE = "tomtom"
 _PATH = "/traffic/services/4/flowSegmentData/absolute/10/json"

@@ -36,6 +36,14 @@ class MicroBatch:
     dead_letters: tuple[DeadLetter, ...]
     moves: tuple[Move, ...]
 
+    def without(self, partitions: frozenset[int]) -> "MicroBatch":
+        """What remains when some log partitions are another consumer's."""
+        return MicroBatch(
+            tuple(one for one in self.observations if one.log_partition not in partitions),
+            tuple(one for one in self.dead_letters if one.log_partition not in partitions),
+            tuple(move for move in self.moves if move.partition.id not in partitions),
+        )
+
 
 def commit_micro_batch(engine: sa.Engine, batch: MicroBatch, timezone: str) -> int:
     """Commit a micro-batch; returns how many observations the speed layer gained.
@@ -48,17 +56,20 @@ def commit_micro_batch(engine: sa.Engine, batch: MicroBatch, timezone: str) -> i
     6. Add exactly what was inserted to `realtime_hourly`, pre-aggregated and in key order.
     7. Keep the dead letters.
 
-    Raises StaleOffsetsError (3.), DatabaseUnavailableError; conflicts with other transactions pass through to
-    `retrying`.
+    Raises StaleOffsetsError (3., with the log partitions concerned), DatabaseUnavailableError; conflicts with other
+    transactions pass through to `retrying`.
     """
     with transaction(engine) as connection:
         copy_incoming(connection, batch.observations)
         locks.hold_publish_shared(connection)
         _move_offsets(connection, batch.moves)
-        upsert_latest(connection)
-        gained = connection.execute(sql("speed/insert_realtime"), {"timezone": timezone}).scalar_one()
+        gained = 0
+        if batch.observations:
+            upsert_latest(connection)
+            values = _arrays(batch.moves) | {"timezone": timezone}
+            gained = int(connection.execute(sql("speed/insert_realtime"), values).scalar_one())
         insert_dead_letters(connection, batch.dead_letters)
-    return int(gained)
+    return gained
 
 
 def load_offsets(engine: sa.Engine, partitions: Mapping[int, LogPartition]) -> dict[int, int | None]:
@@ -70,11 +81,15 @@ def load_offsets(engine: sa.Engine, partitions: Mapping[int, LogPartition]) -> d
 
 
 def _move_offsets(connection: sa.Connection, moves: tuple[Move, ...]) -> None:
-    for move in sorted(moves, key=lambda move: move.partition.id):
-        values = {"partition": move.partition.id, "expected": move.expected, "next": move.next}
-        moved = connection.execute(sql("speed/move_offset"), values).rowcount
-        if moved != 1:
-            raise StaleOffsetsError(
-                f"{move.partition.at(move.expected)} was already consumed by another consumer; "
-                "this batch is dropped and reading goes on from the stored offset."
-            )
+    refused = set(connection.execute(sql("speed/move_offsets"), _arrays(moves)).scalars())
+    if refused:
+        where = ", ".join(move.partition.at(move.expected) for move in moves if move.partition.id in refused)
+        raise StaleOffsetsError(f"{where} was already consumed by another consumer.", partitions=frozenset(refused))
+
+
+def _arrays(moves: tuple[Move, ...]) -> dict[str, list[int]]:
+    return {
+        "partitions": [move.partition.id for move in moves],
+        "expected": [move.expected for move in moves],
+        "next": [move.next for move in moves],
+    }

@@ -1,44 +1,50 @@
-"""The speed daemon: a Kafka consumer whose offsets live in PostgreSQL, in the transaction of what they cover."""
+"""The speed daemon: a Kafka consumer whose offsets live in PostgreSQL, in the transaction of what they cover.
+
+Two threads. This one fetches and judges; the committer's commits. So the next batch is ready when PostgreSQL is done
+with the last one, and batches size themselves: what came during a commit is the next one, a single record when it is
+quiet, `max_records` in a flood.
+"""
 
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
-import psycopg
 import sqlalchemy as sa
-from kafka import KafkaConsumer, TopicPartition
-from kafka.consumer.subscription_state import ConsumerRebalanceListener
-from kafka.errors import KafkaError, OffsetOutOfRangeError
-from kafka.structs import OffsetAndMetadata
+from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
-from lambda_pipeline.domain.log import DeadLetter, Incoming, Record, judge
-from lambda_pipeline.domain.observation import Validator
-from lambda_pipeline.errors import LogGapError, StaleOffsetsError, TransientError
-from lambda_pipeline.speed.commit import MicroBatch, Move, commit_micro_batch, load_offsets
+from lambda_pipeline.errors import TransientError
+from lambda_pipeline.speed.batching import BatchBuilder
+from lambda_pipeline.speed.commit import MicroBatch
+from lambda_pipeline.speed.committer import Committer, Outcome
+from lambda_pipeline.speed.membership import Membership
 from lambda_pipeline.storage.deployment import load_deployment
-from lambda_pipeline.storage.engine import is_conflict, transaction
-from lambda_pipeline.storage.log_partitions import LogPartition, register_partitions
-from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.log_partitions import other_logs
+from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.topic import Topic
 
 logger = logging.getLogger(__name__)
-SESSION_MS = 10_000  # after which a consumer that died without leaving loses its partitions to the others
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 10.0  # seconds between attempts while a server is away
+_SLICE = 2_000  # records judged at a time, so that what Kafka's client makes of them is soon garbage
+_IDLE = 0.25  # seconds that a fetch waits for the first record
+_KEEP_EVERY = 0.5  # seconds between signs of life to the group while nothing can be taken in
+_REPORT_EVERY = 1.0  # seconds between group offsets for Kafka's tools
+_AWAY = 2.0  # seconds without fetching after which the topic may have become another
+_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 8.0  # seconds between attempts while a server is away
+_COMMIT_GRACE, _LEAVE_GRACE = 2.0, 2.0  # seconds to finish a commit, and to leave the group, when told to stop
 
 
 @dataclass(frozen=True, slots=True)
 class SpeedOptions:
-    """How the daemon batches: the most records of a commit, and the longest wait for the first one (seconds)."""
+    """How the daemon batches: the most records of a commit, and the longest that one waits for company (seconds)."""
 
     group: str
-    max_records: int = 5000
+    max_records: int = 30_000
     max_wait: float = 0.25
 
 
-class SpeedDaemon(ConsumerRebalanceListener):  # type: ignore[misc]
+class SpeedDaemon:
     """Consumes the topic into the speed tables until told to stop. Any number of them share a consumer group."""
 
     def __init__(
@@ -55,157 +61,141 @@ class SpeedDaemon(ConsumerRebalanceListener):  # type: ignore[misc]
         self._topic = topic
         self._options = options
         self._on_commit = on_commit
-        self._offsets: dict[int, int] = {}  # partition number: the offset that PostgreSQL has stored for it
-        self._partitions: dict[int, LogPartition] = {}
-        self._consumer: Any = None
         with transaction(engine) as database:
-            self._deployment = load_deployment(database)
-        self._validator: Validator = self._deployment.validator()
+            deployment = load_deployment(database)
+            _mention_old_logs(database, topic)
+        self._timezone = deployment.timezone
+        self._builder = BatchBuilder(deployment.validator(), options.max_records)
+        self._unreported: dict[int, int] = {}
+        self._reported_at = 0.0
+        self._last_commit = 0.0  # seconds that it took
+        self._fetched_at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop` is set. Raises LogGapError where the log no longer holds the stored offset."""
-        with broker_errors(self._connection):
-            self._consumer = KafkaConsumer(
-                **self._connection.client_settings("speed"),
-                group_id=self._options.group,
-                enable_auto_commit=False,
-                auto_offset_reset="none",
-                session_timeout_ms=SESSION_MS,
-                heartbeat_interval_ms=SESSION_MS // 4,
-                max_poll_records=self._options.max_records,
-                fetch_max_wait_ms=100,
-                max_partition_fetch_bytes=4 * 1024 * 1024,
-            )
+        membership = Membership(self._engine, self._connection, self._topic, self._options.group)
+        committer = Committer(self._engine, self._timezone)
         try:
-            self._consumer.subscribe([self._topic.name], listener=self)
+            pause = _FIRST_PAUSE
             while not stop.is_set():
-                self._step(stop)
+                try:
+                    self._step(membership, committer)
+                except (TransientError, KafkaError) as error:
+                    logger.warning("waiting %.0f s: %s", pause, error)
+                    stop.wait(pause)
+                    pause = min(pause * 2, _LONGEST_PAUSE)
+                else:
+                    pause = _FIRST_PAUSE
         finally:
-            self._consumer.close(autocommit=False)
-
-    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
-        """Forget the partitions: whoever has them next reads their offsets from PostgreSQL."""
-        for tp in revoked:
-            self._offsets.pop(tp.partition, None)
-
-    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
-        """Hold the partitions until `_take_up` has read their offsets: no server may be asked within a rebalance."""
-        for tp in assigned:
-            self._offsets.pop(tp.partition, None)
-            self._consumer.seek_to_beginning(tp)
-            self._consumer.pause(tp)
-
-    def _take_up(self, numbers: list[int]) -> None:
-        """Go on from PostgreSQL's offsets, wherever Kafka's group offsets are."""
-        with transaction(self._engine) as database:
-            self._partitions |= register_partitions(database, self._topic.log_id, self._topic.name, numbers)
-        wanted = {number: self._partitions[number] for number in numbers}
-        for number, stored in load_offsets(self._engine, wanted).items():
-            tp = TopicPartition(self._topic.name, number)
-            if stored is None:
-                self._consumer.seek_to_beginning(tp)
-            else:
-                self._consumer.seek(tp, stored)
-            self._consumer.resume(tp)
-            self._offsets[number] = stored or 0
-            logger.info("going on at %s", self._partitions[number].at(stored or 0))
-
-    def _step(self, stop: threading.Event) -> None:
-        """Fetch one micro-batch and commit it."""
-        try:
-            polled = self._consumer.poll(timeout_ms=int(self._options.max_wait * 1000))
-        except OffsetOutOfRangeError as error:
-            raise LogGapError(
-                f"{self._topic.name}: the log no longer holds the offset that the speed layer stopped at: {error}.",
-                "Records were deleted before they were consumed, or the topic was cut short.",
-            ) from error
-        except KafkaError as error:
-            logger.warning("waiting: %s", error)
-            stop.wait(1.0)
-            return
-        new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in self._offsets)
-        try:
-            if new:
-                self._take_up(new)
-        except TransientError as error:
-            for tp, unread in polled.items():  # what was fetched is not consumed: read it again
-                self._consumer.seek(tp, unread[0].offset)
-            logger.warning("waiting: %s", error)
-            stop.wait(1.0)
-            return
-        held = {number: offset for number, offset in self._offsets.items() if number not in new}
-        records = [record for batch in polled.values() for record in batch if record.partition in held]
-        if records:
-            self._commit(self._judge(records, held), stop)
-
-    def _judge(self, records: list[Record], held: Mapping[int, int]) -> MicroBatch:
-        observations: list[Incoming] = []
-        dead: list[DeadLetter] = []
-        next_offset: dict[int, int] = {}
-        for record in records:
-            judged = judge(record, self._partitions[record.partition].id, self._validator)
-            if isinstance(judged, Incoming):
-                observations.append(judged)
-            else:
-                dead.append(judged)
-                where = self._partitions[record.partition].at(record.offset)
-                logger.warning("%s is a dead letter: %s", where, judged.error[:300])
-            next_offset[record.partition] = record.offset + 1
-        moves = tuple(Move(self._partitions[number], held[number], offset) for number, offset in next_offset.items())
-        return MicroBatch(tuple(observations), tuple(dead), moves)
-
-    def _commit(self, batch: MicroBatch, stop: threading.Event) -> None:
-        """Commit, again and again while PostgreSQL is away or another transaction wins; drop the batch if a zombie."""
-        pause = _FIRST_PAUSE
-        while not stop.is_set():
-            started = time.monotonic()
             try:
-                gained = commit_micro_batch(self._engine, batch, self._deployment.timezone)
-            except StaleOffsetsError as error:
-                logger.warning("%s", error)
-                self.on_partitions_assigned(self._consumer.assignment())
-                return
-            except TransientError as error:
-                logger.warning("waiting %.1f s: %s", pause, error)
-            except (sa.exc.DBAPIError, psycopg.Error) as error:
-                if not is_conflict(error):
-                    raise
-                logger.info("lost against another transaction, trying again: %s", error)
-            else:
-                self._committed(batch, gained, time.monotonic() - started)
-                return
-            self._keep_membership()
-            stop.wait(pause)
-            pause = min(_LONGEST_PAUSE, pause * 2)
+                committer.close(_COMMIT_GRACE)
+                self._settle(membership, committer)
+            finally:
+                membership.close(self._unreported, _LEAVE_GRACE)
 
-    def _committed(self, batch: MicroBatch, gained: int, seconds: float) -> None:
-        for move in batch.moves:
-            if move.partition.partition in self._offsets:
-                self._offsets[move.partition.partition] = move.next
-        logger.debug(
-            "committed %d observations (%d new), %d dead letters in %.3f s up to %s",
-            len(batch.observations),
-            gained,
-            len(batch.dead_letters),
-            seconds,
-            ", ".join(move.partition.at(move.next) for move in batch.moves),
-        )
-        self._consumer.commit_async(  # for the tools that watch lag; nothing of ours reads it
-            {
-                TopicPartition(self._topic.name, move.partition.partition): OffsetAndMetadata(move.next, "", -1)
-                for move in batch.moves
-            }
-        )
-        if self._on_commit is not None:
-            self._on_commit(batch, gained)
+    def _step(self, membership: Membership, committer: Committer) -> None:
+        """One round: settle what was committed, fetch more if there is room, hand over what is due."""
+        self._settle(membership, committer)
+        if not committer.is_busy:
+            membership.take_up()
+        if self._builder.room:
+            came = self._fetch(membership, self._patience(committer))
+        else:
+            came = False
+            committer.wait(_KEEP_EVERY)
+            if committer.is_busy:
+                membership.keep()
+                self._builder.drop(membership.sync())
+        if self._is_due(came) and not committer.is_busy:
+            self._settle(membership, committer)
+            membership.take_up()
+            if not self._builder.is_empty:
+                committer.submit(self._builder.take())
 
-    def _keep_membership(self) -> None:
-        """Let the client heartbeat while a commit waits, without fetching more."""
-        assigned = self._consumer.assignment()
-        self._consumer.pause(*assigned)
+    def _patience(self, committer: Committer) -> float:
+        """Seconds that the next fetch may wait: not while records lie ready that PostgreSQL could take."""
+        if self._builder.is_empty:
+            return _IDLE
+        return 0.005 if committer.is_busy else max(self._linger - self._builder.age, 0.0)
+
+    @property
+    def _linger(self) -> float:
+        """How long a record waits for company: as long as a commit takes, so that a trickle costs half the time."""
+        return min(self._options.max_wait, self._last_commit)
+
+    def _is_due(self, came: bool) -> bool:
+        """Whether the batch should go: full, old enough, or nothing more came within its time."""
+        if self._builder.is_empty:
+            return False
+        age = self._builder.age
+        return not self._builder.room or age >= self._options.max_wait or (not came and age >= self._linger)
+
+    def _fetch(self, membership: Membership, seconds: float) -> bool:
+        """Judge what the log has; whether something came."""
+        if time.monotonic() - self._fetched_at > _AWAY:
+            membership.refresh()
         try:
-            for tp, records in self._consumer.poll(timeout_ms=0).items():
-                self._consumer.seek(tp, records[0].offset)
-        except KafkaError as error:
-            logger.warning("Kafka is not answering: %s", error)
-        self._consumer.resume(*(tp for tp in self._consumer.assignment() if tp.partition in self._offsets))
+            polled = membership.poll(seconds, min(self._builder.room, _SLICE))
+        except (OffsetOutOfRangeError, LogTruncationError) as error:
+            logger.info("Kafka refuses an offset: %s", error)
+            self._builder.drop(membership.explain_refusal())
+            return False
+        finally:
+            self._fetched_at = time.monotonic()
+            self._builder.drop(membership.sync())
+        for partition, records in polled:
+            expected = membership.expected(partition)
+            if expected is not None:
+                membership.advance(partition, self._builder.add(partition, expected, records))
+        return bool(polled)
+
+    def _settle(self, membership: Membership, committer: Committer) -> None:
+        """Take in what became of the last batch."""
+        outcome = committer.outcome()
+        if outcome is None:
+            return
+        if outcome.refused:
+            membership.let_go(outcome.refused)
+            self._builder.drop(outcome.refused)
+        self._last_commit = outcome.seconds
+        self._unreported |= {move.partition.partition: move.next for move in outcome.committed.moves}
+        if time.monotonic() - self._reported_at >= _REPORT_EVERY:
+            membership.report(self._unreported)
+            self._unreported = {}
+            self._reported_at = time.monotonic()
+        _log(outcome)
+        if self._on_commit is not None:
+            self._on_commit(outcome.committed, outcome.gained)
+
+
+def _log(outcome: Outcome) -> None:
+    batch = outcome.committed
+    logger.debug(
+        "committed %d observations (%d new), %d dead letters in %.3f s up to %s",
+        len(batch.observations),
+        outcome.gained,
+        len(batch.dead_letters),
+        outcome.seconds,
+        ", ".join(move.partition.at(move.next) for move in batch.moves),
+    )
+
+
+def _mention_old_logs(database: sa.Connection, topic: Topic) -> None:
+    """Say so when a topic that was consumed before is another log now."""
+    query = sa.text(
+        "select p.topic || '[' || p.partition || ']@' || o.next_offset from log_partitions p "
+        "join stream_offsets o on o.log_partition = p.id where p.id = any(:ids) order by p.id"
+    )
+    fresh = sa.text(
+        "select not exists (select from log_partitions p join stream_offsets o on o.log_partition = p.id "
+        "where p.log_id = :log_id)"
+    )
+    ids = [partition.id for partition in other_logs(database, topic.log_id, topic.name)]
+    consumed = database.execute(query, {"ids": ids}).scalars().all()
+    if consumed and database.execute(fresh, {"log_id": topic.log_id}).scalar():
+        logger.warning(
+            "topic %s was recreated: it is a new log and is read from its start. The old one was consumed up to %s; "
+            "whatever came after that is gone.",
+            topic.name,
+            ", ".join(consumed),
+        )

@@ -1,6 +1,6 @@
 """Log partitions: the small integers that stand for (topic UUID, partition) in every position."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from uuid import UUID
 
 import sqlalchemy as sa
@@ -10,7 +10,7 @@ IMPORT_LOG = UUID(int=0)  # file imports are a log of their own, of one partitio
 
 @dataclass(frozen=True, slots=True)
 class LogPartition:
-    """One partition of one incarnation of a topic; `id` is what rows carry."""
+    """One partition of one incarnation of a log; `id` is what rows carry."""
 
     id: int
     log_id: UUID
@@ -28,15 +28,19 @@ def register_partitions(
     """The log partitions of a topic by partition number, registering those that are new.
 
     A recreated topic has another `log_id` and so gets partitions of its own: its offsets never compare with the old.
+    Of a partition that was cut short it is the newest incarnation (`renew_partition`).
     """
-    wanted = sa.text("select id, log_id, topic, partition from log_partitions where log_id = :log_id")
+    wanted = sa.text(
+        "select distinct on (partition) id, log_id, topic, partition from log_partitions where log_id = :log_id "
+        "order by partition, incarnation desc"
+    )
     known = {row.partition: row for row in connection.execute(wanted, {"log_id": log_id})}
     missing = sorted(set(partitions) - set(known))
     if missing:
         connection.execute(
             sa.text(
                 "insert into log_partitions (log_id, topic, partition) values (:log_id, :topic, :partition) "
-                "on conflict (log_id, partition) do nothing"
+                "on conflict (log_id, partition, incarnation) do nothing"
             ),
             [{"log_id": log_id, "topic": topic, "partition": partition} for partition in missing],
         )
@@ -44,10 +48,28 @@ def register_partitions(
     return {number: LogPartition(*known[number]) for number in partitions}
 
 
+def renew_partition(connection: sa.Connection, partition: LogPartition) -> LogPartition:
+    """Another incarnation of a partition whose log was cut short: its offsets from there on mean other records."""
+    renewed = connection.execute(
+        sa.text(
+            "insert into log_partitions (log_id, topic, partition, incarnation) "
+            "select log_id, topic, partition, max(incarnation) + 1 from log_partitions "
+            "where log_id = :log_id and partition = :partition group by log_id, topic, partition returning id"
+        ),
+        {"log_id": partition.log_id, "partition": partition.partition},
+    ).scalar_one()
+    return replace(partition, id=renewed)
+
+
 def other_logs(connection: sa.Connection, log_id: UUID, topic: str) -> list[LogPartition]:
-    """The log partitions of a topic's other incarnations, in the order in which they were met."""
+    """The log partitions of a topic that no reader reads any more, in the order in which they were met.
+
+    Those of its earlier lives, and the earlier incarnations of partitions that were cut short.
+    """
     query = sa.text(
-        "select id, log_id, topic, partition from log_partitions where topic = :topic and log_id <> :log_id order by id"
+        "select id, log_id, topic, partition from log_partitions old where topic = :topic and (log_id <> :log_id or "
+        "exists (select from log_partitions newer where newer.log_id = old.log_id "
+        "and newer.partition = old.partition and newer.incarnation > old.incarnation)) order by id"
     )
     return [LogPartition(*row) for row in connection.execute(query, {"topic": topic, "log_id": log_id})]
 

@@ -28,8 +28,9 @@ class Topic:
 def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replication_factor: int = -1) -> Topic:
     """Create the topic, or verify the one that is there.
 
-    Raises TopicMismatchError with the command that mends it where timestamps are not the broker's append times or
-    retention is shorter than seven days; BrokerUnavailableError where Kafka is away.
+    A topic may have more partitions than asked for. Raises TopicMismatchError with the command that mends it where it
+    has fewer, where timestamps are not the broker's append times, or where retention is shorter than seven days;
+    BrokerUnavailableError where Kafka is away.
     """
     with broker_errors(connection):
         admin = KafkaAdminClient(**connection.client_settings("admin"))
@@ -38,7 +39,9 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
                 _create(admin, name, partitions, replication_factor)
             else:
                 _verify(admin, connection, name)
-            return _describe(admin, name)
+            topic = _describe(admin, name)
+            _verify_partitions(topic, connection, partitions)
+            return topic
         finally:
             admin.close()
 
@@ -86,6 +89,15 @@ def _verify(admin: KafkaAdminClient, connection: KafkaConnection, name: str) -> 
             f"topic {name} keeps records for {retention / 3_600_000:g} hours, less than the seven days that the batch "
             "layer may be away.",
             f"Mend it with: {mend} retention.ms={RETENTION_MS}",
+        )
+
+
+def _verify_partitions(topic: Topic, connection: KafkaConnection, wanted: int) -> None:
+    if len(topic.partitions) < wanted:
+        raise TopicMismatchError(
+            f"topic {topic.name} has {len(topic.partitions)} partitions, fewer than LAMBDA_KAFKA_PARTITIONS={wanted}.",
+            f"Mend it with: kafka-topics.sh --bootstrap-server {connection.bootstrap_servers} --alter "
+            f"--topic {topic.name} --partitions {wanted}, or lower the setting.",
         )
 
 

@@ -17,7 +17,7 @@ from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import import_observations
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.domain.log import Incoming
-from lambda_pipeline.ingestion.poller import aligned_slot
+from lambda_pipeline.ingestion.schedule import aligned_slot
 from lambda_pipeline.local.dashboard import dashboard_command
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.local.postgres import EmbeddedPostgres

@@ -1,5 +1,7 @@
 """A local HTTP server that answers what a test tells it to, also wrongly."""
 
+import socket
+import struct
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -9,7 +11,11 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Scripted:
-    """One answer. `cut` closes the connection in the middle of the body, `drop` before any answer, `hang` waits."""
+    """One answer.
+
+    `cut` closes the connection in the middle of the body, `drop` before any answer, `reset` with a reset; `hang`
+    waits, `trickle` sends a byte every so often.
+    """
 
     status: int = 200
     body: bytes = b"{}"
@@ -17,6 +23,8 @@ class Scripted:
     cut: bool = False
     drop: bool = False
     hang: bool = False
+    reset: bool = False
+    trickle: bool = False
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -62,7 +70,11 @@ class ScriptedServer:
                 answer = server._next(self.path)
                 if answer.hang:
                     server._closing.wait()
-                if answer.drop or answer.hang:
+                if answer.reset:
+                    # Closed with what it has not read or sent thrown away, which the other side sees as a reset.
+                    self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                    self.connection.close()
+                if answer.drop or answer.hang or answer.reset:
                     self.close_connection = True
                     return
                 self.send_response(answer.status)
@@ -73,6 +85,14 @@ class ScriptedServer:
                 if answer.cut:
                     self.close_connection = True
                     self.wfile.write(answer.body[: len(answer.body) // 2])
+                    return
+                if answer.trickle:
+                    self.close_connection = True
+                    for byte in answer.body:
+                        self.wfile.write(bytes([byte]))
+                        self.wfile.flush()
+                        if server._closing.wait(0.02):
+                            break
                     return
                 if "Content-Length" in answer.headers:  # emptied by the test: the end is the end of the connection
                     self.close_connection = True

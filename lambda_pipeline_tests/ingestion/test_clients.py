@@ -11,7 +11,8 @@ import pytest
 
 from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.ingestion.aqicn import AqicnClient, Reading, parse_feed
-from lambda_pipeline.ingestion.http import ErrorKind, HttpSession, SourceError
+from lambda_pipeline.ingestion.http import HttpSession
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 from lambda_pipeline.ingestion.tomtom import Flow, TomTomClient, parse_flow
 from lambda_pipeline_tests.ingestion.servers import Scripted, ScriptedServer
 

@@ -11,7 +11,8 @@ from functools import partial
 import pytest
 
 from lambda_pipeline.errors import TerminalError, TransientError
-from lambda_pipeline.ingestion.http import ErrorKind, HttpPolicy, HttpSession, SourceError, create_session, redact
+from lambda_pipeline.ingestion.http import HttpPolicy, HttpSession, create_session, redact
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 from lambda_pipeline_tests.ingestion.conftest import Waits
 from lambda_pipeline_tests.ingestion.servers import Scripted, ScriptedServer
 
@@ -175,6 +176,41 @@ def test_retry_after_is_honoured_within_bounds(
     assert waits.seconds == seconds
 
 
+def test_the_wish_to_be_left_alone_goes_with_the_error(session: HttpSession, server: ScriptedServer) -> None:
+    server.script = [Scripted(503, headers={"Retry-After": "120"})]
+    assert refusal(session, server).retry_after == 120.0
+    server.script = [Scripted(503)]
+    assert refusal(session, server).retry_after is None
+
+
+class Purse:
+    """A quota with so many requests left."""
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+        self.asked: list[str] = []
+
+    def __call__(self, source: str) -> bool:
+        self.asked.append(source)
+        self.left -= 1
+        return self.left >= 0
+
+
+def test_every_attempt_is_a_request_of_the_quota(server: ScriptedServer, waits: Waits) -> None:
+    server.script = [Scripted(500), Scripted(500), JSON]
+    purse = Purse(10)
+    ask(create_session(wait=waits, spend=purse), server)
+    assert purse.asked == ["tomtom"] * 3
+
+
+def test_with_no_request_left_nothing_is_asked_nor_tried_again(server: ScriptedServer, waits: Waits) -> None:
+    server.script = [Scripted(500)]
+    error = refusal(create_session(wait=waits, spend=Purse(2)), server)
+    assert (error.kind, len(server.paths)) == (ErrorKind.SERVER, 2)
+    assert refusal(create_session(wait=waits, spend=Purse(0)), server).kind is ErrorKind.QUOTA
+    assert len(server.paths) == 2
+
+
 def test_told_to_stop_it_does_not_try_again(session: HttpSession, server: ScriptedServer, waits: Waits) -> None:
     server.script = [Scripted(500)]
     waits.stopped = True
@@ -206,6 +242,31 @@ def test_no_proxy_is_used_towards_this_machine(
     monkeypatch.delenv("NO_PROXY", raising=False)
     server.script = [JSON]
     assert ask(session, server) == {"fine": True}
+
+
+def test_a_proxy_of_the_environment_is_used_towards_others_but_for_no_proxy(
+    session: HttpSession, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HTTP_PROXY", server.url)
+    monkeypatch.setenv("http_proxy", server.url)
+    monkeypatch.setenv("no_proxy", "direct.invalid")
+    monkeypatch.setenv("NO_PROXY", "direct.invalid")
+    server.script = [JSON]
+    assert session.get_json("tomtom", "http://api.invalid/x", {"key": SECRET}, SECRET) == {"fine": True}
+    assert server.paths == [f"http://api.invalid/x?key={QUOTED}"]
+    with pytest.raises(SourceError):
+        session.get_json("tomtom", "http://direct.invalid/x", {"key": SECRET}, SECRET)
+    assert len(server.paths) == 1
+
+
+def test_certificates_are_checked_against_the_file_of_the_environment(
+    session: HttpSession, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CURL_CA_BUNDLE", raising=False)
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)
+    assert session._way_to("https://a.example").verify is True
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/etc/ours.pem")
+    assert session._way_to("https://b.example").verify == "/etc/ours.pem"
 
 
 BAD_ANSWERS = [

@@ -1,17 +1,21 @@
 """The poller: halves, keys, counters, slots."""
 
 import logging
+import queue
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 
 from lambda_pipeline.domain.catalogue import Location
-from lambda_pipeline.domain.observation import decode, encode
+from lambda_pipeline.domain.observation import ObservationMessage, decode, encode
 from lambda_pipeline.ingestion.aqicn import AqicnClient, Reading
-from lambda_pipeline.ingestion.http import ErrorKind, HttpSession, SourceError
-from lambda_pipeline.ingestion.poller import Poller, aligned_slot, default_interval
+from lambda_pipeline.ingestion.breaker import NEVER_LEFT_ALONE
+from lambda_pipeline.ingestion.http import HttpSession
+from lambda_pipeline.ingestion.poller import Poller, workers_for
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 from lambda_pipeline.ingestion.tomtom import Flow, TomTomClient
 from lambda_pipeline_tests.ingestion.servers import Scripted, ScriptedServer
 
@@ -22,10 +26,12 @@ READING = Reading(93, SLOT - timedelta(minutes=20), "pm25", {"pm25": 93.0}, [{"n
 
 
 class Clock:
-    def __init__(self) -> None:
-        self.time = SLOT
+    """Monotonic seconds."""
 
-    def __call__(self) -> datetime:
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def __call__(self) -> float:
         return self.time
 
 
@@ -70,7 +76,7 @@ def aqicn() -> FakeAqicn:
 
 @pytest.fixture
 def poller(tomtom: FakeTomTom, aqicn: FakeAqicn, clock: Clock) -> Iterator[Poller]:
-    made = Poller(tomtom, aqicn, timedelta(hours=3), clock)
+    made = Poller(tomtom, aqicn, timedelta(hours=3), clock=clock)
     yield made
     made.close()
 
@@ -109,7 +115,7 @@ def test_the_halves_are_asked_in_parallel(clock: Clock) -> None:
             both.wait()
             return READING
 
-    poller = Poller(Meeting(), Meeting(), timedelta(hours=3), clock)
+    poller = Poller(Meeting(), Meeting(), timedelta(hours=3), clock=clock)
     assert poller.poll(PLACE, SLOT) is not None
     assert not both.broken
     poller.close()
@@ -160,20 +166,130 @@ def test_a_bug_in_a_half_stays_there_and_shows_no_text(
     assert "s3cr3t" not in caplog.text
 
 
-def test_a_half_that_never_ends_is_given_up(aqicn: FakeAqicn, clock: Clock) -> None:
-    release = threading.Event()
+def wait_for(condition: Callable[[], bool]) -> None:
+    """Until a condition holds, which other threads bring about."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
 
-    class Hanging:
-        def flow(self, latitude: float, longitude: float) -> Flow:
-            release.wait(30)
-            return FLOW
 
-    poller = Poller(Hanging(), aqicn, timedelta(hours=3), clock, half_timeout=0.05)
-    message = poller.poll(PLACE, SLOT)
-    release.set()
+class Hanging:
+    """A source that answers when released; `started` tells that it has been asked."""
+
+    def __init__(self) -> None:
+        self.release, self.started = threading.Event(), threading.Semaphore(0)
+
+    def flow(self, latitude: float, longitude: float) -> Flow:
+        self.started.release()
+        self.release.wait(30)
+        return FLOW
+
+
+class Results:
+    """What polls ended with, in their order."""
+
+    def __init__(self) -> None:
+        self.queue: queue.SimpleQueue[ObservationMessage | None] = queue.SimpleQueue()
+
+    def __call__(self, message: ObservationMessage | None) -> None:
+        self.queue.put(message)
+
+    def next(self) -> ObservationMessage | None:
+        return self.queue.get(timeout=10)
+
+
+def test_a_half_that_never_ends_is_given_up_and_counts_once(aqicn: FakeAqicn, clock: Clock) -> None:
+    hanging, results = Hanging(), Results()
+    poller = Poller(hanging, aqicn, timedelta(hours=3), half_timeout=40, clock=clock)
+    poller.start(PLACE, SLOT, results)
+    assert hanging.started.acquire(timeout=10)
+    wait_for(lambda: poller.counters.snapshot().get(("aqicn", "ok")) == 1)
+    clock.time = 39.9
+    poller.expire()
+    assert results.queue.empty()
+    clock.time = 40.0
+    poller.expire()
+    message = results.next()
     assert message is not None
-    assert message.current_speed is None
+    assert (message.current_speed, message.aqi_value) == (None, 93)
+    hanging.release.set()  # its late answer changes nothing
+    assert poller.poll(PLACE, SLOT) is not None
     assert poller.counters.snapshot()["tomtom", "timeout"] == 1
+    assert results.queue.empty()
+    poller.close()
+
+
+def test_a_source_that_hangs_delays_no_other_and_what_waits_too_long_is_not_asked(
+    aqicn: FakeAqicn, clock: Clock
+) -> None:
+    hanging, results = Hanging(), Results()
+    poller = Poller(hanging, aqicn, timedelta(hours=3), workers=1, queue_timeout=10, clock=clock)
+    poller.start(Location("Road", None, 1.0, 2.0), SLOT, results)
+    assert hanging.started.acquire(timeout=10)
+    poller.start(Location("Behind it", None, 3.0, 4.0), SLOT, results)
+    poller.start(Location("Station", "A1"), SLOT, results)
+    station = results.next()
+    assert station is not None
+    assert (station.location, station.aqi_value) == ("Station", 93)
+    clock.time = 10.1
+    hanging.release.set()
+    road = results.next()
+    assert road is not None
+    assert road.location == "Road"
+    assert results.next() is None
+    counts = poller.counters.snapshot()
+    assert (counts["tomtom", "ok"], counts["tomtom", "busy"]) == (1, 1)
+    poller.close()
+
+
+def test_a_source_that_keeps_failing_is_left_alone_and_then_probed(
+    poller: Poller, tomtom: FakeTomTom, clock: Clock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    tomtom.answer = refused("tomtom", ErrorKind.SERVER)
+    for _ in range(8):
+        assert poller.poll(PLACE, SLOT) is not None
+    assert len(tomtom.asked) == 5
+    assert (poller.counters.snapshot()["tomtom", "server"], poller.counters.snapshot()["tomtom", "open"]) == (5, 3)
+    tomtom.answer = FLOW
+    clock.time = 5.0
+    message = poller.poll(PLACE, SLOT)
+    assert message is not None
+    assert message.traffic_level == 4
+    assert [record.getMessage() for record in caplog.records] == [
+        "Kebon Sirih at 2025-03-05T01:00:00+00:00: tomtom: server: HTTP 403",
+        "tomtom fails (HTTP 403): it is left alone for 5 s, then tried with one question at a time. "
+        "Its measures stay empty meanwhile.",
+        "tomtom answers again.",
+    ]
+
+
+class EverySecond:
+    """A pace."""
+
+    def takes(self, turn: int) -> bool:
+        return turn % 2 == 0
+
+
+def test_a_stretched_source_is_asked_at_some_turns_and_the_other_at_all(
+    tomtom: FakeTomTom, aqicn: FakeAqicn, clock: Clock
+) -> None:
+    poller = Poller(tomtom, aqicn, timedelta(hours=3), paces={"tomtom": EverySecond()}, clock=clock)
+    results = Results()
+    levels = []
+    for turn in range(4):
+        poller.start(PLACE, SLOT, results, turn)
+        message = results.next()
+        assert message is not None
+        assert message.aqi_value == 93
+        levels.append(message.traffic_level)
+    assert levels == [4, None, 4, None]
+    poller.start(Location("Road", None, 1.0, 2.0), SLOT, results, 5)
+    assert results.next() is None
+    counts = poller.counters.snapshot()
+    assert (counts["tomtom", "quota"], counts["missed", "quota"]) == (3, 1)
+    assert ("poll", "failed") not in counts
     poller.close()
 
 
@@ -208,11 +324,11 @@ def test_a_location_asks_only_what_it_has(poller: Poller, tomtom: FakeTomTom, aq
 
 
 def test_without_a_client_that_half_is_null(tomtom: FakeTomTom, aqicn: FakeAqicn, clock: Clock) -> None:
-    only_air = Poller(None, aqicn, timedelta(hours=3), clock)
+    only_air = Poller(None, aqicn, timedelta(hours=3), clock=clock)
     message = only_air.poll(PLACE, SLOT)
     assert message is not None
     assert (message.traffic_level, message.aqi_value) == (None, 93)
-    assert Poller(None, None, timedelta(hours=3), clock).poll(PLACE, SLOT) is None
+    assert Poller(None, None, timedelta(hours=3), clock=clock).poll(PLACE, SLOT) is None
     only_air.close()
 
 
@@ -239,20 +355,20 @@ def test_a_refused_key_is_said_once_and_asked_again_every_five_minutes(
     caplog.set_level(logging.INFO)
     tomtom.answer = refused("tomtom", ErrorKind.KEY)
     for minute in range(11):
-        clock.time = SLOT + timedelta(minutes=minute)
+        clock.time = minute * 60.0
         message = poller.poll(PLACE, SLOT)
         assert message is not None
         assert message.traffic_level is None
     assert len(tomtom.asked) == 3  # at minutes 0, 5 and 10
     assert [record.getMessage() for record in caplog.records if "TOMTOM_API_KEY" in record.getMessage()] == [
         "tomtom refuses the key (HTTP 403): check TOMTOM_API_KEY. Its measures stay empty meanwhile; "
-        "it is asked again every 0:05:00."
+        "it is asked again every 300 s."
     ]
     assert len(caplog.records) == 1
     assert poller.counters.snapshot()["tomtom", "key"] == 11
 
     tomtom.answer = FLOW
-    clock.time += timedelta(minutes=5)
+    clock.time += 300
     for _ in range(2):
         message = poller.poll(PLACE, SLOT)
         assert message is not None
@@ -272,8 +388,9 @@ def test_each_source_has_its_own_key(
 
 
 def test_an_outage_is_one_warning_and_another_one_another(
-    poller: Poller, tomtom: FakeTomTom, caplog: pytest.LogCaptureFixture
+    tomtom: FakeTomTom, aqicn: FakeAqicn, caplog: pytest.LogCaptureFixture
 ) -> None:
+    poller = Poller(tomtom, aqicn, timedelta(hours=3), breaker=NEVER_LEFT_ALONE)
     places = [PLACE, Location("Krukut", None, 1.0, 2.0)]
 
     def warnings_of(minutes: int) -> int:
@@ -290,6 +407,7 @@ def test_an_outage_is_one_warning_and_another_one_another(
     assert warnings_of(30) == 0
     tomtom.answer = refused("tomtom", ErrorKind.TIMEOUT)
     assert [warnings_of(minutes) for minutes in (36, 42)] == [1, 0]
+    poller.close()
 
 
 def test_a_wrong_key_over_http_never_shows(
@@ -303,7 +421,7 @@ def test_a_wrong_key_over_http_never_shows(
         TomTomClient(session, server.url, "t0mt0m-s3cr3t"),
         AqicnClient(session, server.url, "aq1cn-s3cr3t"),
         timedelta(hours=3),
-        clock,
+        clock=clock,
     )
     assert poller.poll(PLACE, SLOT) is None
     assert sum(record.levelno >= logging.ERROR for record in caplog.records) == 2
@@ -314,41 +432,7 @@ def test_a_wrong_key_over_http_never_shows(
 
 
 @pytest.mark.parametrize(
-    ("now", "minutes", "slot"),
-    [
-        ("2025-03-05T01:00:00+00:00", 6, "2025-03-05T01:00:00+00:00"),
-        ("2025-03-05T01:05:59.999999+00:00", 6, "2025-03-05T01:00:00+00:00"),
-        ("2025-03-05T08:06:00+07:00", 6, "2025-03-05T01:06:00+00:00"),
-        ("1969-12-31T23:59:00+00:00", 6, "1969-12-31T23:54:00+00:00"),
-    ],
+    ("locations", "seconds", "workers"), [(0, 60, 8), (10, 360, 8), (30, 1, 15), (10_000, 60, 84), (10_000, 1, 128)]
 )
-def test_aligned_slot(now: str, minutes: int, slot: str) -> None:
-    aligned = aligned_slot(datetime.fromisoformat(now), timedelta(minutes=minutes))
-    assert aligned.isoformat() == slot
-
-
-def test_aligned_slot_refuses_what_has_none() -> None:
-    for interval in (timedelta(0), timedelta(seconds=-60), timedelta(seconds=0.5)):
-        with pytest.raises(ValueError, match="interval"):
-            aligned_slot(SLOT, interval)
-    with pytest.raises(ValueError, match="aware"):
-        aligned_slot(SLOT.replace(tzinfo=None), timedelta(minutes=1))
-
-
-@pytest.mark.parametrize(
-    ("locations", "minutes"), [(0, 1), (1, 1), (2, 2), (10, 6), (12, 7), (100, 58), (2500, 1440), (2501, 2880)]
-)
-def test_default_interval(locations: int, minutes: int) -> None:
-    assert default_interval(locations) == timedelta(minutes=minutes)
-
-
-@pytest.mark.parametrize("locations", range(1, 2600, 37))
-def test_the_default_interval_keeps_any_24_hours_within_the_quota(locations: int) -> None:
-    interval = default_interval(locations)
-    most = -(timedelta(days=1) // -interval)
-    assert most * locations <= 2500 or interval >= timedelta(days=2)
-
-
-def test_a_quota_is_positive() -> None:
-    with pytest.raises(ValueError, match="quota"):
-        default_interval(10, 0)
+def test_threads_follow_the_rate_within_bounds(locations: int, seconds: int, workers: int) -> None:
+    assert workers_for(locations, timedelta(seconds=seconds)) == workers

@@ -62,6 +62,7 @@ def environment(database: Database, kafka: KafkaConnection, topic_name: str, tmp
             "KAFKA_TOPIC": topic_name,
             "LAMBDA_HOME": str(tmp_path / "home"),
             "LAMBDA_POLL_INTERVAL": "1",
+            "LAMBDA_TOMTOM_DAILY_QUOTA": "1000000000",  # or TomTom would be asked at few of so many polls
             "LAMBDA_SPEED_MAX_RECORDS": "7",  # many small commits, so that the kill hits one
             "TOMTOM_API_KEY": "simulated",
             "AQICN_TOKEN": "simulated",

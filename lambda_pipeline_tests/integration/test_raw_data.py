@@ -392,7 +392,7 @@ def test_the_topic_is_created_with_append_times_and_seven_days(stream: Stream) -
 
 def test_a_topic_that_fits_is_taken_as_it_is(stream: Stream) -> None:
     before = topic_settings(stream)
-    found = ensure_topic(stream.connection, stream.name, 8)
+    found = ensure_topic(stream.connection, stream.name, 2)
     assert found == find_topic(stream.connection, stream.name)
     assert found.partitions == (0, 1)
     assert topic_settings(stream) == before
@@ -420,6 +420,15 @@ def test_a_topic_that_differs_is_refused_with_the_command_that_mends_it(
         ensure_topic(stream.connection, stream.name, 2)
     assert f"--alter --topic {stream.name} --add-config {mend}" in caught.value.next_action
     assert stream.connection.bootstrap_servers in caught.value.next_action
+
+
+def test_a_topic_of_fewer_partitions_is_refused_with_the_command_that_mends_it_and_one_of_more_is_not(
+    stream: Stream,
+) -> None:
+    with pytest.raises(TopicMismatchError, match="has 2 partitions, fewer than LAMBDA_KAFKA_PARTITIONS=3") as caught:
+        ensure_topic(stream.connection, stream.name, 3)
+    assert f"--alter --topic {stream.name} --partitions 3" in caught.value.next_action
+    assert ensure_topic(stream.connection, stream.name, 1).partitions == (0, 1)
 
 
 def test_a_topic_that_is_not_there_is_not_found(kafka: KafkaConnection) -> None:

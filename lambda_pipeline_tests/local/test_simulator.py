@@ -14,8 +14,10 @@ import pytest
 
 from lambda_pipeline.domain.catalogue import load_city
 from lambda_pipeline.ingestion.aqicn import AqicnClient
-from lambda_pipeline.ingestion.http import ErrorKind, HttpPolicy, HttpSession, SourceError, create_session
+from lambda_pipeline.ingestion.breaker import NEVER_LEFT_ALONE
+from lambda_pipeline.ingestion.http import HttpPolicy, HttpSession, create_session
 from lambda_pipeline.ingestion.poller import Poller
+from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
 from lambda_pipeline.ingestion.tomtom import TomTomClient
 from lambda_pipeline.local.simulated_city import SimulatedCity
 from lambda_pipeline.local.simulator import SimulatorServer, run_forever, serve
@@ -140,7 +142,7 @@ def test_the_poller_on_the_simulator_gives_the_models_history(simulator: Simulat
     """Two days in which everything occurs: both ways to the same observations, faults of the background included."""
     once = create_session(HttpPolicy(attempts=1))
     tomtom, aqicn = TomTomClient(once, simulator.url, "k"), AqicnClient(once, simulator.url, "t")
-    poller = Poller(tomtom, aqicn, timedelta(hours=3), lambda: NOW)
+    poller = Poller(tomtom, aqicn, timedelta(hours=3), breaker=NEVER_LEFT_ALONE)
     slots = [NOW + timedelta(minutes=48 * step) for step in range(60)]
     polled = []
     for slot in slots:

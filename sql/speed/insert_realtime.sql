@@ -1,6 +1,40 @@
 -- Inserts in key order what neither realtime_data nor the published part of raw_data holds, adds exactly that to
 -- realtime_hourly, and returns how many observations that were.
-with inserted as (
+with covered as materialized (
+    select hour_start, log_partition, next_offset
+    from batch_coverage
+    where hour_start in (select distinct hour_start from incoming)
+),
+-- What the batch layer serves already. Few hours are both published and still observed, so raw_data is asked for those
+-- alone, key by key: by a join the planner might read all of it.
+published as materialized (
+    select i.location, i.timestamp
+    from incoming i
+    cross join lateral (
+        select stored.log_partition, stored.log_offset
+        from raw_data stored
+        where stored.location = i.location and stored.timestamp = i.timestamp
+        limit 1
+    ) stored
+    join covered
+      on covered.hour_start = i.hour_start
+     and covered.log_partition = stored.log_partition
+     and stored.log_offset < covered.next_offset
+    where i.hour_start in (select hour_start from covered)
+),
+-- Judged invalid once, it stays so: raw_data's frontier may be beyond it, and no publish would ever contain it.
+dead as materialized (
+    select d.log_partition, d.log_offset
+    from unnest(cast(:partitions as smallint[]), cast(:expected as bigint[]), cast(:next as bigint[]))
+        as m(log_partition, expected, next)
+    cross join lateral (
+        select log_partition, log_offset
+        from dead_letters
+        where log_partition = m.log_partition and log_offset >= m.expected and log_offset < m.next
+        offset 0
+    ) d
+),
+inserted as (
     insert into realtime_data (
         location, timestamp, hour_start, city_date, latitude, longitude, aqi_value, aqi_category, traffic_level,
         current_speed, free_flow_speed, congestion_ratio, road_closure, is_peak_hour, pollutants, source,
@@ -11,19 +45,8 @@ with inserted as (
         current_speed, free_flow_speed, congestion_ratio, road_closure, is_peak_hour, pollutants::jsonb, source,
         log_partition, log_offset
     from incoming i
-    where not exists (
-        select
-        from raw_data stored
-        join batch_coverage covered
-          on covered.hour_start = stored.hour_start and covered.log_partition = stored.log_partition
-        where stored.location = i.location
-          and stored.timestamp = i.timestamp
-          and stored.log_offset < covered.next_offset
-    )
-    -- Judged invalid once, it stays so: raw_data's frontier may be beyond it, and no publish would ever contain it.
-    and not exists (
-        select from dead_letters d where d.log_partition = i.log_partition and d.log_offset = i.log_offset
-    )
+    where not exists (select from published p where p.location = i.location and p.timestamp = i.timestamp)
+      and not exists (select from dead d where d.log_partition = i.log_partition and d.log_offset = i.log_offset)
     order by location, timestamp, log_partition, log_offset
     on conflict (location, timestamp) do nothing
     returning

@@ -1,0 +1,89 @@
+"""A micro-batch in the making: records judged as they are fetched, while PostgreSQL commits the batch before."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+from lambda_pipeline.domain.log import DeadLetter, Incoming, Record, judge
+from lambda_pipeline.domain.observation import Validator
+from lambda_pipeline.speed.commit import MicroBatch, Move
+from lambda_pipeline.storage.log_partitions import LogPartition
+
+logger = logging.getLogger(__name__)
+_MAX_DEAD_BYTES = 32 * 1024 * 1024  # dead letters are kept whole, and one may be as large as the topic allows
+_SHOWN = 3  # dead letters of one fetch that get a line of their own
+_SHOWN_CHARACTERS = 300
+
+
+class BatchBuilder:
+    """Collects records up to a size. Not safe to share between threads."""
+
+    def __init__(self, validator: Validator, max_records: int, clock: Callable[[], float] = time.monotonic) -> None:
+        """`clock` gives seconds, for `age`."""
+        self._validator = validator
+        self._max_records = max_records
+        self._clock = clock
+        self._start()
+
+    def _start(self) -> None:
+        self._observations: list[Incoming] = []
+        self._dead: list[DeadLetter] = []
+        self._dead_bytes = 0
+        self._moves: dict[int, Move] = {}
+        self._since = 0.0
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to commit, not even an offset."""
+        return not self._moves
+
+    @property
+    def room(self) -> int:
+        """How many records more it takes."""
+        if self._dead_bytes >= _MAX_DEAD_BYTES:
+            return 0
+        return max(self._max_records - len(self._observations) - len(self._dead), 0)
+
+    @property
+    def age(self) -> float:
+        """Seconds since its first record came; 0 while it is empty."""
+        return self._clock() - self._since if self._moves else 0.0
+
+    def add(self, partition: LogPartition, expected: int, records: Sequence[Record]) -> int:
+        """Judge a partition's next records; `expected` is where it went on. Returns where it goes on after them."""
+        if not self._moves:
+            self._since = self._clock()
+        judged = [judge(record, partition.id, self._validator) for record in records]
+        self._observations += [one for one in judged if isinstance(one, Incoming)]
+        dead = [one for one in judged if isinstance(one, DeadLetter)]
+        if dead:
+            self._dead += dead
+            self._dead_bytes += sum(len(letter.payload or b"") for letter in dead)
+            _report(partition, dead)
+        start = self._moves[partition.id].expected if partition.id in self._moves else expected
+        self._moves[partition.id] = Move(partition, start, records[-1].offset + 1)
+        return records[-1].offset + 1
+
+    def drop(self, partitions: Iterable[int]) -> None:
+        """Forget the records of partitions (ids) that are another consumer's now."""
+        gone = frozenset(partitions) & self._moves.keys()
+        if not gone:
+            return
+        rest = MicroBatch(tuple(self._observations), tuple(self._dead), tuple(self._moves.values())).without(gone)
+        self._observations, self._dead = list(rest.observations), list(rest.dead_letters)
+        self._dead_bytes = sum(len(letter.payload or b"") for letter in rest.dead_letters)
+        self._moves = {move.partition.id: move for move in rest.moves}
+
+    def take(self) -> MicroBatch:
+        """The batch as it is; the next one starts empty."""
+        batch = MicroBatch(tuple(self._observations), tuple(self._dead), tuple(self._moves.values()))
+        self._start()
+        return batch
+
+
+def _report(partition: LogPartition, dead: list[DeadLetter]) -> None:
+    for letter in dead[:_SHOWN]:
+        logger.warning("%s is a dead letter: %s", partition.at(letter.log_offset), letter.error[:_SHOWN_CHARACTERS])
+    if len(dead) > _SHOWN:
+        more, last = len(dead) - _SHOWN, partition.at(dead[-1].log_offset)
+        logger.warning("and %d more dead letters, up to %s", more, last)

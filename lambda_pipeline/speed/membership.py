@@ -1,0 +1,251 @@
+"""The daemon's place in its consumer group: which partitions are its own, and where each of them goes on.
+
+The group hands partitions out, and PostgreSQL says where they go on: Kafka's group offsets are written for the tools
+that watch lag and never read. Rebalances are cooperative, so a partition that stays goes on without a pause.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import sqlalchemy as sa
+from kafka import KafkaConsumer, TopicPartition
+from kafka.consumer.subscription_state import ConsumerRebalanceListener
+from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
+from kafka.errors import KafkaError
+from kafka.structs import OffsetAndMetadata
+
+from lambda_pipeline.domain.log import Record
+from lambda_pipeline.errors import BrokerUnavailableError, LogGapError
+from lambda_pipeline.speed.commit import load_offsets
+from lambda_pipeline.speed.gaps import find_gaps, gap_error, note_gap
+from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.log_partitions import LogPartition, register_partitions
+from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.stream.reader import LogBounds
+from lambda_pipeline.stream.topic import Topic
+
+logger = logging.getLogger(__name__)
+SESSION_MS = 10_000  # after which a consumer that died without leaving loses its partitions to the others
+_METADATA_MS = 30_000  # after which new partitions are noticed at the latest
+_ASK_SECONDS = 1.5  # for a question to the broker; asked again if it takes longer
+_FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together: bounds memory
+
+
+class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
+    """A consumer of the topic, and the positions of its partitions. Used by one thread, but for the callbacks.
+
+    Kafka's client calls the listener from its own thread and must not be kept waiting there, so the callbacks only
+    take notes, which `sync` acts on.
+    """
+
+    def __init__(self, engine: sa.Engine, connection: KafkaConnection, topic: Topic, group: str) -> None:
+        """Joins the group. Raises BrokerUnavailableError."""
+        self._engine = engine
+        self._connection = connection
+        self._topic = topic
+        self._next: dict[int, int] = {}  # partition number: the offset after the last record handed out
+        self._partitions: dict[int, LogPartition] = {}
+        self._lock = threading.Lock()
+        self._taken: set[int] = set()  # numbers that a rebalance took away, or gave anew
+        self._is_known = False  # whether the broker has named the topic
+        self._assignor = CooperativeStickyAssignor()
+        with broker_errors(connection):
+            self._consumer: Any = KafkaConsumer(
+                **connection.client_settings("speed"),
+                group_id=group,
+                partition_assignment_strategy=(self._assignor,),
+                enable_auto_commit=False,
+                auto_offset_reset="none",
+                session_timeout_ms=SESSION_MS,
+                heartbeat_interval_ms=SESSION_MS // 4,
+                metadata_max_age_ms=_METADATA_MS,
+                fetch_max_wait_ms=100,
+                fetch_max_bytes=_FETCH_BYTES,
+                max_partition_fetch_bytes=_FETCH_BYTES // 4,
+                allow_auto_create_topics=False,
+                metrics_enabled=False,
+            )
+            self._consumer.subscribe([topic.name], listener=self)
+
+    # -- called by Kafka's client, from its thread
+
+    def on_partitions_revoked(self, revoked: Iterable[TopicPartition]) -> None:
+        """The group takes partitions away."""
+        with self._lock:
+            self._taken.update(tp.partition for tp in revoked)
+
+    def on_partitions_lost(self, lost: Iterable[TopicPartition]) -> None:
+        """The group gave this member up. It may not claim its old partitions when it joins again.
+
+        kafka-python would, and a partition claimed by a member that nobody expects back stays with nobody.
+        """
+        self._assignor.member_assignment = None
+        self.on_partitions_revoked(lost)
+
+    def on_partitions_assigned(self, assigned: Iterable[TopicPartition]) -> None:
+        """The group hands partitions out: hold them until `take_up` knows where they go on."""
+        for tp in assigned:
+            self._consumer.seek_to_beginning(tp)
+            self._consumer.pause(tp)
+        with self._lock:
+            self._taken.update(tp.partition for tp in assigned)
+
+    # -- called by the daemon
+
+    def poll(self, seconds: float, max_records: int) -> list[tuple[LogPartition, list[Record]]]:
+        """The next records of this consumer's partitions. Raises LogGapError, BrokerUnavailableError, KafkaError."""
+        polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=max_records)
+        self._require_same_log()
+        return [
+            (self._partitions[tp.partition], records)
+            for tp, records in polled.items()
+            if tp.partition in self._next and tp.partition not in self._taken
+        ]
+
+    def keep(self) -> None:
+        """Stay a member while nothing can be taken in: no records come. Raises KafkaError."""
+        held = [TopicPartition(self._topic.name, number) for number in self._next]
+        assigned = self._consumer.assignment()
+        self._consumer.pause(*(tp for tp in held if tp in assigned))
+        try:
+            self._consumer.poll(timeout_ms=100)
+        finally:
+            assigned = self._consumer.assignment()
+            with self._lock:
+                self._consumer.resume(*(tp for tp in held if tp in assigned and tp.partition not in self._taken))
+
+    def sync(self) -> frozenset[int]:
+        """Let go of what a rebalance took away; returns the log partitions (ids) concerned."""
+        with self._lock:
+            taken, self._taken = self._taken, set()
+        gone = [number for number in taken if self._next.pop(number, None) is not None]
+        for number in sorted(gone):
+            logger.info("%s[%d] is given away", self._topic.name, number)
+        return frozenset(self._partitions[number].id for number in gone)
+
+    def let_go(self, partitions: frozenset[int]) -> None:
+        """Hold log partitions (ids) that another consumer moved on, until they are taken up again."""
+        assigned = self._consumer.assignment()
+        for number in [number for number in self._next if self._partitions[number].id in partitions]:
+            del self._next[number]
+            tp = TopicPartition(self._topic.name, number)
+            if tp in assigned:
+                self._consumer.pause(tp)
+
+    def take_up(self) -> None:
+        """Go on with newly assigned partitions where PostgreSQL says, wherever Kafka's group offsets are.
+
+        Raises LogGapError where the log does not hold that offset; BrokerUnavailableError, DatabaseUnavailableError.
+        """
+        new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in self._next)
+        if not new:
+            return
+        with transaction(self._engine) as database:
+            self._partitions |= register_partitions(database, self._topic.log_id, self._topic.name, new)
+        wanted = {number: self._partitions[number] for number in new}
+        stored, bounds = load_offsets(self._engine, wanted), self._bounds(new)
+        gaps = find_gaps(wanted, stored, bounds)
+        if gaps:
+            raise gap_error(gaps)
+        assigned = self._consumer.assignment()
+        for number, offset in stored.items():
+            tp = TopicPartition(self._topic.name, number)
+            if tp not in assigned:
+                continue
+            start = bounds[number].beginning if offset is None else offset
+            self._consumer.seek(tp, start)
+            self._consumer.resume(tp)
+            self._next[number] = offset or 0
+            logger.info("going on at %s", self._partitions[number].at(start))
+
+    def expected(self, partition: LogPartition) -> int | None:
+        """What PostgreSQL has stored once all that was handed out is committed; None if the partition is not held."""
+        return self._next.get(partition.partition)
+
+    def advance(self, partition: LogPartition, offset: int) -> None:
+        """Note that the records of a partition below `offset` were handed out."""
+        self._next[partition.partition] = offset
+
+    def explain_refusal(self) -> frozenset[int]:
+        """After the broker refused an offset: start over with all partitions, and return their ids.
+
+        Raises LogGapError that says what is missing where it is, BrokerUnavailableError, DatabaseUnavailableError.
+        """
+        held = {number: self._partitions[number] for number in sorted(self._next)}
+        gaps = find_gaps(held, load_offsets(self._engine, held), self._bounds(list(held)))
+        if gaps:
+            raise gap_error(gaps)
+        ids = frozenset(partition.id for partition in held.values())
+        self.let_go(ids)
+        return ids
+
+    def report(self, offsets: dict[int, int]) -> None:
+        """Commit offsets (by partition number) to Kafka, for the tools that watch lag."""
+        self._consumer.commit_async(self._group_offsets(offsets))
+
+    def refresh(self) -> None:
+        """Ask the broker about the topic, after a time without fetching.
+
+        Raises LogGapError, BrokerUnavailableError.
+        """
+        asked = self._consumer._cluster.request_update()
+        deadline = time.monotonic() + _ASK_SECONDS
+        while not asked.is_done:
+            if time.monotonic() > deadline:
+                raise BrokerUnavailableError(f"Kafka at {self._connection.bootstrap_servers} is not answering.")
+            time.sleep(0.01)
+        self._require_same_log()
+
+    def close(self, offsets: dict[int, int], seconds: float) -> None:
+        """Leave the group within about `seconds`; the last offsets go to Kafka if it answers."""
+        try:
+            if offsets:
+                self._consumer.commit(self._group_offsets(offsets), timeout_ms=seconds * 500)
+        except KafkaError as error:
+            logger.info("the group's offsets in Kafka stay behind, which harms nothing: %s", error)
+        self._consumer.close(autocommit=False, timeout_ms=seconds * 500)
+
+    def _group_offsets(self, offsets: dict[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
+        return {
+            TopicPartition(self._topic.name, number): OffsetAndMetadata(offset, "", -1)
+            for number, offset in offsets.items()
+        }
+
+    def _bounds(self, numbers: list[int]) -> dict[int, LogBounds]:
+        tps = [TopicPartition(self._topic.name, number) for number in numbers]
+        try:
+            beginning = self._consumer.beginning_offsets(tps, timeout_ms=_ASK_SECONDS * 1000)
+            end = self._consumer.end_offsets(tps, timeout_ms=_ASK_SECONDS * 1000)
+        except KafkaError as error:
+            raise BrokerUnavailableError(f"Kafka does not say what {self._topic.name} holds: {error}.") from error
+        return {tp.partition: LogBounds(beginning[tp], end[tp]) for tp in tps}
+
+    def _require_same_log(self) -> None:
+        """Raise LogGapError if the topic was recreated meanwhile: its offsets mean other records now."""
+        found = self._consumer._cluster.topic_id(self._topic.name)
+        if found == self._topic.log_id:
+            self._is_known = True
+            return
+        if found is None:
+            if self._is_known:
+                raise BrokerUnavailableError(f"topic {self._topic.name} is not there any more.", "Was it deleted?")
+            return
+        lost = []
+        stored = load_offsets(self._engine, self._partitions)
+        with transaction(self._engine) as database:
+            for number, partition in sorted(self._partitions.items()):
+                offset = stored.get(number) or 0
+                tp = TopicPartition(self._topic.name, number)
+                end = self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
+                if end is not None and end > offset:
+                    note_gap(database, partition, offset, end, "the topic was recreated before they were consumed")
+                    lost.append(f"{partition.at(offset)} to {end}")
+        what = f"what was not consumed of it is gone ({', '.join(lost)})" if lost else "all that was seen was consumed"
+        raise LogGapError(
+            f"topic {self._topic.name} was deleted and created anew while it was consumed; of the old log {what}.",
+            "Start `lambda-pipeline speed` again: the new topic is a new log and is read from its start, or with "
+            "`--reset-to latest` from its end.",
+        )
