@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: a short look at both layers' transactions; `python -m benchmarks.speed` measures the daemon."""
+"""`python -m benchmarks`: a short look at both layers' transactions; `benchmarks.speed` measures the daemon."""
 
 import platform
 import statistics

@@ -1,9 +1,8 @@
 """The commit of the speed layer without Kafka, beside a plain COPY of the same rows into a table with the same key."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple

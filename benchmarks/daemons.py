@@ -46,7 +46,9 @@ class Daemon:
 
 
 @contextmanager
-def speed_daemons(servers: Servers, database: Database, topic: str, group: str, count: int = 1) -> Iterator[list[Daemon]]:
+def speed_daemons(
+    servers: Servers, database: Database, topic: str, group: str, count: int = 1
+) -> Iterator[list[Daemon]]:
     """Start daemons in one consumer group, and stop them afterwards. LAMBDA_SPEED_* of our environment apply."""
     settings = {
         "DATABASE_URL": database.url("lambda_writer"),

@@ -30,7 +30,7 @@ cross join (select *, row_number() over (order by name) - 1 as number from locat
 order by slot, name
 """
 _RAW = (
-    f"insert into raw_data ({_COLUMNS}) {_ROWS}",  # noqa: S608
+    f"insert into raw_data ({_COLUMNS}) {_ROWS}",
     "insert into raw_hours select hour_start, log_partition, min(city_date), count(*), max(log_offset) "
     "from raw_data group by hour_start, log_partition",
     "insert into raw_frontier select log_partition, max(max_offset) + 1 from raw_hours group by log_partition",
@@ -40,7 +40,7 @@ _RAW = (
     "select hour_start, city_date, nextval('publication_sequence'), 'benchmark', 'postgres', rows from raw_hours",
 )
 _REALTIME = (
-    f"insert into realtime_data ({_COLUMNS}) {_ROWS}",  # noqa: S608
+    f"insert into realtime_data ({_COLUMNS}) {_ROWS}",
     "insert into stream_offsets select log_partition, max(log_offset) + 1 from realtime_data group by log_partition",
     "insert into realtime_hourly "
     "select hour_start, location, min(city_date), extract(hour from hour_start at time zone %(timezone)s), count(*), "

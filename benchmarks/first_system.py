@@ -9,8 +9,8 @@ the unique keys of the schema, and one on the time and one on the location of bo
 
 import json
 import time
-from contextlib import closing, contextmanager
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg

@@ -9,13 +9,14 @@ import time
 from bisect import bisect_left
 from collections import defaultdict
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
 
 from benchmarks.daemons import Daemon, spawn_module, speed_daemons
 from benchmarks.load import PARTITIONS
+from benchmarks.observations import SLOT
 from benchmarks.servers import Servers
 from lambda_pipeline.local import processes
 from lambda_pipeline.stream.topic import ensure_topic
@@ -27,14 +28,24 @@ _VISIBLE = """
 select p.partition, newest.log_offset
 from log_partitions p
 cross join lateral (
-    select r.log_offset from realtime_data r where r.log_partition = p.id order by r.log_offset desc limit 1
+    select r.log_offset
+    from realtime_data r
+    where r.hour_start = %s and r.log_partition = p.id
+    order by r.log_offset desc
+    limit 1
 ) newest
 """
 Sample = tuple[float, int]  # a monotonic instant, and the highest position that was visible then
 
 
 def run_latency(servers: Servers, start: datetime, rate: int, seconds: int) -> list[float]:
-    """Milliseconds from due to visible of every observation but those of the first seconds, which warm up."""
+    """Milliseconds from due to visible of every observation but those of the first seconds, which warm up.
+
+    All observations have to be of the hour that begins at `start`, so that an index answers the reader.
+    """
+    expected = rate * (seconds + _WARM_SECONDS)
+    if expected > len(servers.city.locations) * (timedelta(hours=1) // SLOT):
+        raise ValueError("that is more than an hour's observations.")
     name = servers.name("paced")
     ensure_topic(servers.connection, name, PARTITIONS)
     file = servers.home.logs / f"{name}.txt"
@@ -46,8 +57,7 @@ def run_latency(servers: Servers, start: datetime, rate: int, seconds: int) -> l
         )
         try:
             with closing(database.connect("lambda_reader")) as connection:
-                expected = rate * (seconds + _WARM_SECONDS)
-                samples = _watch(connection, expected, daemons[0], log_file)
+                samples = _watch(connection, start, expected, daemons[0], log_file)
             processes.wait_until(file.exists, _PATIENCE_SECONDS)
         finally:
             processes.stop(producer)
@@ -70,13 +80,13 @@ def latencies(sent: str, samples: dict[int, list[Sample]], warm_seconds: float) 
 
 
 def _watch(
-    connection: psycopg.Connection, expected: int, daemon: Daemon, log_file: Path
+    connection: psycopg.Connection, hour: datetime, expected: int, daemon: Daemon, log_file: Path
 ) -> dict[int, list[Sample]]:
     """Sample what is visible until all expected records are."""
     samples: dict[int, list[Sample]] = defaultdict(list)
     moved = time.monotonic()
     while sum(seen[-1][1] + 1 for seen in samples.values()) < expected:
-        found = connection.execute(_VISIBLE).fetchall()
+        found = connection.execute(_VISIBLE, [hour]).fetchall()
         now = time.monotonic()
         for partition, offset in found:
             if not samples[partition] or samples[partition][-1][1] < offset:

@@ -23,7 +23,10 @@ def make_city(locations: int) -> City:
         TIMEZONE,
         locations=tuple(
             Location(
-                f"Kelurahan {n:05}", f"A{500_000 + n}", round(-6.4 + n % 100 * 0.005, 4), round(106.6 + n // 100 * 4e-3, 4)
+                f"Kelurahan {n:05}",
+                f"A{500_000 + n}",
+                round(-6.4 + n % 100 * 0.005, 4),
+                round(106.6 + n // 100 * 4e-3, 4),
             )
             for n in range(locations)
         ),

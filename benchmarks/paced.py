@@ -1,4 +1,4 @@
-"""A producer at a fixed rate, as a process: `python -m benchmarks.paced BROKERS TOPIC LOCATIONS START RATE SECONDS FILE`.
+"""A producer at a fixed rate, as a process: `-m benchmarks.paced BROKERS TOPIC LOCATIONS START RATE SECONDS FILE`.
 
 Open loop: message n is due at n / rate whatever happened before, and its latency counts from when it was due, so that
 a stall cannot hide the messages that it held up. The file gets one line a message: partition, offset and the due

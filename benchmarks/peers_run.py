@@ -62,6 +62,8 @@ def run_quix(servers: Servers, loaded: LoadedTopic, records: int, settings: str,
         with closing(database.connect()) as connection:
             counted = connection.execute("select count(*), count(aqi_value) from observations").fetchone()
     assert counted is not None
+    if counted[0] != wanted["records"]:
+        raise RuntimeError(f"quixstreams was given {wanted['records']} records, and its table holds {counted[0]}.")
     return QuixRun(rate, counted[0], 1 - counted[1] / counted[0])
 
 

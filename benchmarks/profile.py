@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
@@ -21,12 +20,21 @@ _HZ = 100
 _DURATION = re.compile(r"duration: ([0-9.]+) ms(?:  (?:parse|bind|execute) [^:]*)?(?:: |  statement: )?(.*)")
 _PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \S+ \S+ \[(\d+)\] \S+@(\S+) LOG:  (.*)")
 _SHOWN = 60  # characters of a statement
-# The first pattern that a stack's frames meet, from the innermost outwards, says what a sample is.
+# Where the innermost frame waits, the first of these that any frame of the stack meets says what for.
+WAIT = "wait"
+_WAITING = re.compile(r"\b(select|poll) \(.*selectors\.py|\bwait \(.*threading\.py")
+_WAITS: Sequence[tuple[str, re.Pattern[str]]] = (
+    (f"{WAIT} for a batch to commit", re.compile(r"\bCommitter\._work ")),
+    (f"{WAIT} for the commit before", re.compile(r"\bCommitter\.wait ")),
+    (f"{WAIT} for Kafka", re.compile(r"\((.*/)?kafka/")),
+    (WAIT, re.compile("")),
+)
+# Elsewhere the first pattern that a frame meets, from the innermost outwards.
+KAFKA, DECOMPRESS = "Kafka client: fetch, checksum, parse", "Kafka client: decompress"
 _KINDS: Sequence[tuple[str, re.Pattern[str]]] = (
-    ("decompress (gzip)", re.compile(r"^(gzip_decode|decompress|_decompress|readall|read|_read_eof) \(.*(codec|gzip|_compression)")),
-    ("wait for Kafka, or idle", re.compile(r"^(select|poll) \(.*selectors\.py|^wait \(threading\.py")),
-    ("Kafka client: fetch, checksum, parse", re.compile(r"\((.*/)?kafka/")),
-    ("COPY: encode rows", re.compile(r"\((.*/)?psycopg/(_copy|copy|_py_transformer|types/)|copy_incoming|write_row|_encode_rows")),
+    (DECOMPRESS, re.compile(r"\((.*/)?(kafka/codec|gzip|_compression)\.py")),
+    (KAFKA, re.compile(r"\((.*/)?kafka/")),
+    ("COPY: encode rows", re.compile(r"\((.*/)?psycopg/(_copy|copy|_py_transformer|types/)|copy_incoming|write_row")),
     ("wait for PostgreSQL", re.compile(r"\((.*/)?psycopg/|\(psycopg_binary/")),
     ("SQLAlchemy", re.compile(r"\((.*/)?sqlalchemy/")),
     ("decode and judge", re.compile(r"\((.*/)?lambda_pipeline/domain/")),
@@ -55,7 +63,9 @@ def run_profile(servers: Servers, loaded: LoadedTopic, py_spy: Path | None) -> P
     with servers.database() as database:
         with closing(database.connect()) as connection:
             connection.execute(
-                sql.SQL("alter database {} set log_min_duration_statement = 0").format(sql.Identifier(database.name))
+                sql.SQL("alter role lambda_writer in database {} set log_min_duration_statement = 0").format(
+                    sql.Identifier(database.name)
+                )
             )
         begin = log.stat().st_size
         samples = servers.home.logs / "py-spy.txt"
@@ -66,7 +76,8 @@ def run_profile(servers: Servers, loaded: LoadedTopic, py_spy: Path | None) -> P
             marks.append(log.stat().st_size - begin)
             if py_spy is not None:
                 command = [str(py_spy), "record", "--pid", str(running[0].child.pid), "--format", "raw", "--threads"]
-                command += ["--idle", "--nonblocking", "--rate", str(_HZ), "--duration", "600", "--output", str(samples)]
+                command += ["--idle", "--nonblocking", "--rate", str(_HZ), "--duration", "600"]
+                command += ["--output", str(samples)]
                 started.append(subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
         try:
@@ -150,6 +161,8 @@ def parse_samples(lines: Iterable[str]) -> tuple[dict[str, dict[str, float]], di
 
 
 def _kind(calls: list[str]) -> str:
+    if _WAITING.search(calls[-1]):
+        return next(kind for kind, pattern in _WAITS if any(map(pattern.search, calls)))
     for call in reversed(calls):
         for kind, pattern in _KINDS:
             if pattern.search(call):

@@ -97,7 +97,9 @@ def _stamp(servers: Servers, scale: Scale, runs: int) -> list[str]:
     memory = psutil.virtual_memory().total / 1024**3
     with servers.database() as database, database.connect() as connection:
         row = connection.execute("select " + ", ".join(f"current_setting('{name}')" for name in _SERVER_SETTINGS))
-        settings = ", ".join(f"{name} {value}" for name, value in zip(_SERVER_SETTINGS, row.fetchone() or (), strict=True))
+        settings = ", ".join(
+            f"{name} {value}" for name, value in zip(_SERVER_SETTINGS, row.fetchone() or (), strict=True)
+        )
         server = connection.info.server_version
     load = os.getloadavg()[2]
     ours = {name: value for name, value in os.environ.items() if name.startswith("LAMBDA_SPEED_")}

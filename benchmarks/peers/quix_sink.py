@@ -45,7 +45,7 @@ def main(wanted: dict) -> None:
     # would stop the application at our key.
     sink = TimedSink(
         **wanted["database"],
-        password="",  # noqa: S106
+        password="",
         table_name="observations",
         schema_auto_update=False,
         include_metadata=False,
