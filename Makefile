@@ -1,11 +1,12 @@
 # Needs Python 3.11+ and a network; sets up everything else inside .venv.
 PYTHON ?= python3
 VENV := .venv
+BENCH_VENV := .venv-bench
 BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser demo up test test-faults lint types unit bench clean lock
+.PHONY: help install install-dev browser demo up test test-faults lint types unit bench bench-speed clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -39,20 +40,25 @@ types: install-dev  ## Check types
 
 bench: install-dev  ## Measure: ratios against something run beside it
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.polling
+
+bench-speed: install-dev $(BENCH_VENV)/.installed  ## Measure the speed daemon beside its peers; rewrites docs/benchmarks.md
+	$(BIN)/python -m benchmarks.speed
 
 browser: install-dev  ## Install Chromium for the browser tests (on Debian, as root), or say what is missing
 	@$(BIN)/python -m lambda_pipeline_tests.browser.chromium
 
-clean:  ## Remove the data folder (.lambda), the virtual environment and caches
-	rm -rf .lambda $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+clean:  ## Remove the data folder (.lambda), the virtual environments and caches
+	rm -rf .lambda $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: $(VENV)/bin/uv  ## Resolve the dependencies anew: requirements/, and Kafka's jars
-	for name in build base local dev; do \
+	for name in build base local dev bench; do \
 	  case $$name in \
 	    build) what="--group build" ;; \
 	    base) what="pyproject.toml" ;; \
 	    local) what="pyproject.toml --extra local" ;; \
 	    dev) what="pyproject.toml --extra local --group dev" ;; \
+	    bench) what="--group bench" ;; \
 	  esac; \
 	  $(BIN)/uv pip compile --quiet --universal --generate-hashes --python-version 3.11 --no-annotate --upgrade \
 	    --custom-compile-command "make lock" $$what --output-file requirements/$$name.txt || exit 1; \
@@ -74,4 +80,9 @@ $(VENV)/.installed: requirements/local.txt pyproject.toml | $(VENV)/bin/uv
 
 $(VENV)/.installed-dev: requirements/dev.txt $(VENV)/.installed
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(BENCH_VENV)/.installed: requirements/bench.txt | $(VENV)/bin/uv
+	$(BIN)/python -m venv --clear $(BENCH_VENV)
+	$(BIN)/uv pip install --quiet --python $(BENCH_VENV)/bin/python --require-hashes -r requirements/bench.txt
 	@touch $@

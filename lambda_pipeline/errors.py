@@ -65,6 +65,14 @@ class LogGapError(TerminalError):
     """Records are gone from the log before anybody read them."""
 
 
+class TopicRecreatedError(LogGapError):
+    """The topic was deleted and created anew while it was consumed."""
+
+
+class CorruptLogError(TerminalError):
+    """A record batch does not match its checksum."""
+
+
 class UnionViolationError(TerminalError):
     """A publish would have left a covered row in the speed layer. Nothing was changed."""
 

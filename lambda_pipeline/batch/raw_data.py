@@ -19,7 +19,14 @@ from lambda_pipeline.storage.dead_letters import insert_dead_letters
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
-from lambda_pipeline.storage.log_partitions import LogPartition, import_partition, other_logs, register_partitions
+from lambda_pipeline.storage.log_partitions import (
+    LogPartition,
+    Position,
+    import_partition,
+    other_logs,
+    positions,
+    register_partitions,
+)
 from lambda_pipeline.storage.sql import sql
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.reader import LogBounds, LogReader
@@ -70,8 +77,10 @@ def advance_raw_data(
     for partition in gone:
         _rescue_gone_log(engine, partition, accept_loss=accept_loss)
     with LogReader(connection, topic.name) as reader:
-        bounds = reader.bounds(topic.partitions)
-        _refuse_cut_logs(engine, partitions, bounds)
+        with transaction(engine, read_only=True) as database:
+            read = positions(database, partitions.values())
+        bounds = reader.bounds(topic.partitions)  # after the positions: others go on reading meanwhile
+        _refuse_cut_logs(partitions, read, bounds)
         for number, partition in partitions.items():
             _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
         while not _store_ranges(engine, reader, partitions, bounds, validator, run):
@@ -216,13 +225,14 @@ def _move_frontier(database: sa.Connection, partition: int, offset: int) -> None
     database.execute(sql("batch/move_frontier"), {"partition": partition, "offset": offset})
 
 
-def _refuse_cut_logs(engine: sa.Engine, partitions: dict[int, LogPartition], bounds: dict[int, LogBounds]) -> None:
-    """Raise LogGapError where the log ends before a frontier: its next offsets would be taken for stored ones."""
-    frontiers = load_frontiers(engine)
-    cut = [p.at(frontiers[p.id]) for n, p in sorted(partitions.items()) if frontiers.get(p.id, 0) > bounds[n].end]
+def _refuse_cut_logs(
+    partitions: dict[int, LogPartition], read: dict[int, Position], bounds: dict[int, LogBounds]
+) -> None:
+    """Raise LogGapError where a log was cut short: its next records would be taken for those that were read."""
+    cut = [f"{p.topic}[{number}]" for number, p in sorted(partitions.items()) if read[p.id].is_cut(bounds[number].end)]
     if cut:
         raise LogGapError(
-            f"the log was cut short: it ends before {', '.join(cut)}, up to where it was stored.",
+            f"the log was cut short, before where it was read to: {', '.join(cut)}.",
             "Run `lambda-pipeline speed --reset-to earliest`: what the log holds from then on counts as a new log.",
         )
 

@@ -46,10 +46,20 @@ class DeadLetter(NamedTuple):
     error: str
 
 
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
 @lru_cache(maxsize=64)
 def _append_time(milliseconds: int) -> datetime:
-    """Cached, because all records of a batch in the log have the same."""
-    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    """Cached, because all records of a batch in the log have the same.
+
+    A topic that once took its producers' timestamps may hold any number; what is no time counts as 1970, before which
+    no observation can be.
+    """
+    try:
+        return datetime.fromtimestamp(milliseconds / 1000, UTC)
+    except (ValueError, OverflowError, OSError):
+        return _EPOCH
 
 
 def judge(record: Record, log_partition: int, validator: Validator) -> Incoming | DeadLetter:

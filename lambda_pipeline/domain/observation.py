@@ -4,6 +4,7 @@ Validity is a pure function of the message's bytes, the record's append time and
 layer, the batch layer and every re-run agree about every record.
 """
 
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
@@ -77,6 +78,8 @@ class InvalidObservationError(ValueError):
     """A message that does not parse or breaks a rule. Its text is the reason that the dead letter keeps."""
 
 
+_MAX_DEPTH = 64
+_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 _ESCAPED_NUL = b"\\u0000"  # the only way for a NUL to be in JSON
 _decoder = msgspec.json.Decoder(ObservationMessage)
 _encoder = msgspec.json.Encoder()
@@ -93,6 +96,8 @@ def decode(payload: bytes | None) -> ObservationMessage:
         raise InvalidObservationError("empty value" if payload is not None else "tombstone (no value)")
     if len(payload) > MAX_MESSAGE_BYTES:
         raise InvalidObservationError(f"value of {len(payload)} bytes, more than {MAX_MESSAGE_BYTES}")
+    if payload.count(b"[") + payload.count(b"{") > _MAX_DEPTH:
+        _refuse_depth(payload)
     try:
         message = _decoder.decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -100,6 +105,18 @@ def decode(payload: bytes | None) -> ObservationMessage:
     if _ESCAPED_NUL in payload:
         _refuse_nul(message)
     return message
+
+
+def _refuse_depth(payload: bytes) -> None:
+    """Refuse deep nesting by a limit of ours: the decoder's depends on how deep its caller is nested itself."""
+    depth = 0
+    for found in _BRACKETS.finditer(payload):
+        if found[0] in b"[{":
+            depth += 1
+            if depth > _MAX_DEPTH:
+                raise InvalidObservationError(f"nested deeper than {_MAX_DEPTH}")
+        elif found[0] in b"]}":
+            depth -= 1
 
 
 def _refuse_nul(message: ObservationMessage) -> None:

@@ -10,7 +10,7 @@ from lambda_pipeline.speed.commit import MicroBatch, Move
 from lambda_pipeline.storage.log_partitions import LogPartition
 
 logger = logging.getLogger(__name__)
-_MAX_DEAD_BYTES = 32 * 1024 * 1024  # dead letters are kept whole, and one may be as large as the topic allows
+_MAX_BYTES = 64 * 1024 * 1024  # of values: one may be as large as the topic allows
 _SHOWN = 3  # dead letters of one fetch that get a line of their own
 _SHOWN_CHARACTERS = 300
 
@@ -28,7 +28,7 @@ class BatchBuilder:
     def _start(self) -> None:
         self._observations: list[Incoming] = []
         self._dead: list[DeadLetter] = []
-        self._dead_bytes = 0
+        self._bytes: dict[int, int] = {}  # by log partition
         self._moves: dict[int, Move] = {}
         self._since = 0.0
 
@@ -40,7 +40,7 @@ class BatchBuilder:
     @property
     def room(self) -> int:
         """How many records more it takes."""
-        if self._dead_bytes >= _MAX_DEAD_BYTES:
+        if sum(self._bytes.values()) >= _MAX_BYTES:
             return 0
         return max(self._max_records - len(self._observations) - len(self._dead), 0)
 
@@ -58,8 +58,9 @@ class BatchBuilder:
         dead = [one for one in judged if isinstance(one, DeadLetter)]
         if dead:
             self._dead += dead
-            self._dead_bytes += sum(len(letter.payload or b"") for letter in dead)
             _report(partition, dead)
+        size = sum(len(record.value) for record in records if record.value is not None)
+        self._bytes[partition.id] = self._bytes.get(partition.id, 0) + size
         start = self._moves[partition.id].expected if partition.id in self._moves else expected
         self._moves[partition.id] = Move(partition, start, records[-1].offset + 1)
         return records[-1].offset + 1
@@ -71,7 +72,7 @@ class BatchBuilder:
             return
         rest = MicroBatch(tuple(self._observations), tuple(self._dead), tuple(self._moves.values())).without(gone)
         self._observations, self._dead = list(rest.observations), list(rest.dead_letters)
-        self._dead_bytes = sum(len(letter.payload or b"") for letter in rest.dead_letters)
+        self._bytes = {partition: size for partition, size in self._bytes.items() if partition not in gone}
         self._moves = {move.partition.id: move for move in rest.moves}
 
     def take(self) -> MicroBatch:

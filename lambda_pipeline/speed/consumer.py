@@ -9,12 +9,13 @@ import logging
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import sqlalchemy as sa
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
 
-from lambda_pipeline.errors import TransientError
+from lambda_pipeline.errors import TopicRecreatedError, TransientError
 from lambda_pipeline.speed.batching import BatchBuilder
 from lambda_pipeline.speed.commit import MicroBatch
 from lambda_pipeline.speed.committer import Committer, Outcome
@@ -32,7 +33,7 @@ _KEEP_EVERY = 0.5  # seconds between signs of life to the group while nothing ca
 _REPORT_EVERY = 1.0  # seconds between group offsets for Kafka's tools
 _AWAY = 2.0  # seconds without fetching after which the topic may have become another
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between attempts while a server is away
-_COMMIT_GRACE, _LEAVE_GRACE = 2.0, 2.0  # seconds to finish a commit, and to leave the group, when told to stop
+_COMMIT_GRACE, _LEAVE_GRACE = 1.5, 1.0  # seconds to finish a commit, and to leave the group, when told to stop
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,16 +77,10 @@ class SpeedDaemon:
         membership = Membership(self._engine, self._connection, self._topic, self._options.group)
         committer = Committer(self._engine, self._timezone)
         try:
-            pause = _FIRST_PAUSE
-            while not stop.is_set():
-                try:
-                    self._step(membership, committer)
-                except (TransientError, KafkaError) as error:
-                    logger.warning("waiting %.1f s: %s", pause, error)
-                    stop.wait(pause)
-                    pause = min(pause * 2, _LONGEST_PAUSE)
-                else:
-                    pause = _FIRST_PAUSE
+            self._loop(membership, committer, stop)
+        except TopicRecreatedError as error:
+            self._drain(membership, committer, stop)
+            raise membership.explain_recreation() from error
         finally:
             try:
                 committer.close(_COMMIT_GRACE)
@@ -93,23 +88,57 @@ class SpeedDaemon:
             finally:
                 membership.close(self._unreported, _LEAVE_GRACE)
 
-    def _step(self, membership: Membership, committer: Committer) -> None:
+    def _loop(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
+        pause = _FIRST_PAUSE
+        while not stop.is_set():
+            try:
+                self._step(membership, committer, stop)
+            except (TransientError, KafkaError) as error:
+                logger.warning("waiting %.1f s: %s", pause, error)
+                self._wait(membership, pause, stop)
+                pause = min(pause * 2, _LONGEST_PAUSE)
+            else:
+                pause = _FIRST_PAUSE
+
+    def _wait(self, membership: Membership, seconds: float, stop: threading.Event) -> None:
+        """Wait as a member that takes its part in rebalances, so that the others need not wait for it."""
+        end = time.monotonic() + seconds
+        while not stop.is_set() and (left := end - time.monotonic()) > 0:
+            began = time.monotonic()
+            with suppress(KafkaError):
+                membership.keep(min(left, _KEEP_EVERY))
+                self._builder.drop(membership.sync())
+            if time.monotonic() - began < _KEEP_EVERY / 10:
+                stop.wait(min(left, _KEEP_EVERY))
+
+    def _step(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
         """One round: settle what was committed, fetch more if there is room, hand over what is due."""
         self._settle(membership, committer)
         if not committer.is_busy:
             membership.take_up()
         if self._builder.room:
-            came = self._fetch(membership, self._patience(committer))
+            came = self._fetch(membership, committer, stop)
         else:
             came = False
             committer.wait(_KEEP_EVERY)
             if committer.is_busy:
-                membership.keep()
+                membership.keep(_KEEP_EVERY)
                 self._builder.drop(membership.sync())
         if self._is_due(came) and not committer.is_busy:
             self._settle(membership, committer)
             membership.take_up()
             if not self._builder.is_empty:
+                committer.submit(self._builder.take())
+        self._report(membership)
+
+    def _drain(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
+        """Commit all that was fetched: the log may not hold it any more."""
+        while not stop.is_set():
+            committer.wait(_KEEP_EVERY)
+            self._settle(membership, committer)
+            if not committer.is_busy:
+                if self._builder.is_empty:
+                    return
                 committer.submit(self._builder.take())
 
     def _patience(self, committer: Committer) -> float:
@@ -130,15 +159,17 @@ class SpeedDaemon:
         age = self._builder.age
         return not self._builder.room or age >= self._options.max_wait or (not came and age >= self._linger)
 
-    def _fetch(self, membership: Membership, seconds: float) -> bool:
+    def _fetch(self, membership: Membership, committer: Committer, stop: threading.Event) -> bool:
         """Judge what the log has; whether something came."""
         if time.monotonic() - self._fetched_at > _AWAY:
             membership.refresh()
         try:
-            polled = membership.poll(seconds, min(self._builder.room, _SLICE))
+            polled = membership.poll(self._patience(committer), min(self._builder.room, _SLICE))
         except (OffsetOutOfRangeError, LogTruncationError) as error:
             logger.info("Kafka refuses an offset: %s", error)
-            self._builder.drop(membership.explain_refusal())
+            self._drain(membership, committer, stop)
+            if not stop.is_set():
+                membership.explain_refusal(_cuts(error))
             return False
         finally:
             self._fetched_at = time.monotonic()
@@ -159,13 +190,23 @@ class SpeedDaemon:
             self._builder.drop(outcome.refused)
         self._last_commit = outcome.seconds
         self._unreported |= {move.partition.partition: move.next for move in outcome.committed.moves}
-        if time.monotonic() - self._reported_at >= _REPORT_EVERY:
-            membership.report(self._unreported)
-            self._unreported = {}
-            self._reported_at = time.monotonic()
         _log(outcome)
         if self._on_commit is not None:
             self._on_commit(outcome.committed, outcome.gained)
+
+    def _report(self, membership: Membership) -> None:
+        """Tell Kafka's tools every now and then how far it is."""
+        if self._unreported and time.monotonic() - self._reported_at >= _REPORT_EVERY:
+            membership.report(self._unreported)
+            self._unreported = {}
+            self._reported_at = time.monotonic()
+
+
+def _cuts(error: KafkaError) -> dict[int, int]:
+    """Where the broker says that partitions (by number) were cut short; empty for any other refusal."""
+    if not isinstance(error, LogTruncationError):
+        return {}
+    return {tp.partition: 0 if end is None else end.offset for tp, end in error.divergent_offsets.items()}
 
 
 def _log(outcome: Outcome) -> None:

@@ -7,59 +7,57 @@ records. Both stop the daemon, and an operator decides.
 """
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
 import sqlalchemy as sa
 
-from lambda_pipeline.errors import LogGapError
+from lambda_pipeline.errors import LogGapError, StaleOffsetsError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import retrying, transaction
-from lambda_pipeline.storage.log_partitions import LogPartition, register_partitions, renew_partition
+from lambda_pipeline.storage.log_partitions import (
+    LogPartition,
+    Position,
+    mark_cut,
+    positions,
+    register_partitions,
+    renew_partition,
+)
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.reader import LogBounds, LogReader
 from lambda_pipeline.stream.topic import Topic
 
 logger = logging.getLogger(__name__)
 ResetTo = Literal["earliest", "latest"]
+_PASSED_OVER = "passed over by --reset-to latest"
 
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """A partition whose next offset, `stored`, the log does not hold."""
+    """A partition with which the speed layer cannot go on."""
 
     partition: LogPartition
-    stored: int
+    position: Position
     bounds: LogBounds
 
-    @property
-    def is_cut_short(self) -> bool:
-        """Whether the log ends before the offset, not after it."""
-        return self.stored > self.bounds.end
-
     def __str__(self) -> str:
-        if self.is_cut_short:
-            return (
-                f"{self.partition.at(self.stored)} was to be read next, but the log was cut short and ends at "
-                f"{self.bounds.end}"
-            )
-        lost = self.bounds.beginning - self.stored
+        position, where = self.position, f"{self.partition.topic}[{self.partition.partition}]"
+        if position.is_cut(self.bounds.end):
+            read = max(position.stored or 0, position.frontier or 0)
+            cut_at = self.bounds.end if position.cut_at is None else position.cut_at
+            return f"{where} was read up to {read}, but its log was cut short at {cut_at}"
+        stored = position.stored or 0
         return (
-            f"{self.partition.at(self.stored)} to {self.bounds.beginning} ({lost} records) left the log before the "
-            "speed layer read them"
+            f"{self.partition.at(stored)} to {self.bounds.beginning} ({self.bounds.beginning - stored} records) left "
+            "the log before the speed layer read them"
         )
 
 
-def find_gaps(
-    partitions: Mapping[int, LogPartition], stored: Mapping[int, int | None], bounds: Mapping[int, LogBounds]
-) -> list[Gap]:
-    """The partitions (by number) whose stored offset is outside of what the log holds."""
-    return [
-        Gap(partition, offset, bounds[number])
-        for number, partition in sorted(partitions.items())
-        if (offset := stored.get(number)) is not None and not bounds[number].beginning <= offset <= bounds[number].end
-    ]
+def find_gap(partition: LogPartition, position: Position, bounds: LogBounds) -> Gap | None:
+    """Whether the log does not hold what the speed layer would read next. `position` is the older of the two."""
+    is_before = position.stored is not None and position.stored < bounds.beginning
+    return Gap(partition, position, bounds) if is_before or position.is_cut(bounds.end) else None
 
 
 def gap_error(gaps: Iterable[Gap]) -> LogGapError:
@@ -94,49 +92,56 @@ def reset_offsets(engine: sa.Engine, connection: KafkaConnection, topic: Topic, 
     BrokerUnavailableError, DatabaseUnavailableError.
     """
     with LogReader(connection, topic.name) as reader:
-        bounds = reader.bounds(topic.partitions)
 
-    def reset() -> list[str]:
-        with transaction(engine) as database:
-            locks.hold_raw(database)  # a run of the batch layer would go on with the partition that is replaced here
-            partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
-            done = [_reset_partition(database, partitions[number], bounds[number], to) for number in topic.partitions]
-        return [sentence for sentence in done if sentence]
+        def reset() -> list[str]:
+            with transaction(engine) as database:
+                locks.hold_raw(database)  # a batch run would go on with the partition that is replaced here
+                partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
+                found = positions(database, partitions.values())
+                bounds = reader.bounds(topic.partitions)  # after the positions: the log only grows meanwhile
+                done = [
+                    _reset_partition(database, partitions[number], found[partitions[number].id], bounds[number], to)
+                    for number in topic.partitions
+                ]
+            return [sentence for sentence in done if sentence]
 
-    return retrying(reset)
+        return retrying(reset)
 
 
-def _reset_partition(database: sa.Connection, partition: LogPartition, bounds: LogBounds, to: ResetTo) -> str:
-    stored, frontier = _offset(database, "stream_offsets", partition), _offset(database, "raw_frontier", partition)
-    target = bounds.beginning if to == "earliest" else bounds.end
-    if max(stored or 0, frontier or 0) > bounds.end:
+def _reset_partition(
+    database: sa.Connection, partition: LogPartition, position: Position, bounds: LogBounds, to: ResetTo
+) -> str:
+    stored, target = position.stored, bounds.beginning if to == "earliest" else bounds.end
+    where = f"{partition.topic}[{partition.partition}]"
+    if position.is_cut(bounds.end):
+        mark_cut(database, partition, bounds.end if position.cut_at is None else position.cut_at)
         renewed = renew_partition(database, partition)
-        note_gap(database, partition, bounds.end, stored or 0, "read before the log was cut short, and cut off by it")
         if to == "latest":
-            _set_offset(database, renewed, target)
-        return f"{partition.topic}[{partition.partition}] was cut short at {bounds.end}; it goes on at {target} anew"
+            note_gap(database, renewed, bounds.beginning, target, _PASSED_OVER)
+            _set_offset(database, renewed, None, target)
+        return f"{where} was cut short; it goes on at {target} as a new log"
     if stored is None and to == "latest":
-        note_gap(database, partition, bounds.beginning, target, "passed over by --reset-to latest")
+        note_gap(database, partition, bounds.beginning, target, _PASSED_OVER)
     elif stored is not None and stored < bounds.beginning:
         note_gap(database, partition, stored, bounds.beginning, "left the log before the speed layer read them")
-        note_gap(database, partition, bounds.beginning, target, "passed over by --reset-to latest")
+        note_gap(database, partition, bounds.beginning, target, _PASSED_OVER)
     else:
         return ""
-    _set_offset(database, partition, target)
-    return f"{partition.topic}[{partition.partition}] goes on at {target}, not at {stored or 0}"
+    _set_offset(database, partition, stored, target)
+    return f"{where} goes on at {target}, not at {stored or 0}"
 
 
-def _offset(database: sa.Connection, table: str, partition: LogPartition) -> int | None:
-    query = sa.text(f"select next_offset from {table} where log_partition = :partition")  # noqa: S608 - two constants
-    found: int | None = database.execute(query, {"partition": partition.id}).scalar()
-    return found
-
-
-def _set_offset(database: sa.Connection, partition: LogPartition, offset: int) -> None:
-    database.execute(
+def _set_offset(database: sa.Connection, partition: LogPartition, expected: int | None, offset: int) -> None:
+    """Compare and swap, as a commit does: a daemon that runs meanwhile may have gone on."""
+    moved = database.execute(
         sa.text(
-            "insert into stream_offsets (log_partition, next_offset) values (:partition, :offset) "
-            "on conflict (log_partition) do update set next_offset = excluded.next_offset, updated_at = now()"
+            "insert into stream_offsets as stored (log_partition, next_offset) values (:partition, :offset) "
+            "on conflict (log_partition) do update set next_offset = excluded.next_offset, updated_at = now() "
+            "where stored.next_offset = :expected"
         ),
-        {"partition": partition.id, "offset": offset},
+        {"partition": partition.id, "offset": offset, "expected": expected},
     )
+    if moved.rowcount != 1:
+        raise StaleOffsetsError(
+            f"{partition.at(expected or 0)} was just consumed.", "Another daemon reads it: try again."
+        )

@@ -7,22 +7,22 @@ that watch lag and never read. Rebalances are cooperative, so a partition that s
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import sqlalchemy as sa
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import KafkaError
+from kafka.errors import CorruptRecordError, KafkaError
 from kafka.structs import OffsetAndMetadata
 
 from lambda_pipeline.domain.log import Record
-from lambda_pipeline.errors import BrokerUnavailableError, LogGapError
+from lambda_pipeline.errors import BrokerUnavailableError, CorruptLogError, TopicRecreatedError
 from lambda_pipeline.speed.commit import load_offsets
-from lambda_pipeline.speed.gaps import find_gaps, gap_error, note_gap
+from lambda_pipeline.speed.gaps import find_gap, gap_error, note_gap
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline.storage.log_partitions import LogPartition, register_partitions
+from lambda_pipeline.storage.log_partitions import LogPartition, Position, mark_cut, positions, register_partitions
 from lambda_pipeline.stream.client import KafkaConnection, broker_errors
 from lambda_pipeline.stream.reader import LogBounds
 from lambda_pipeline.stream.topic import Topic
@@ -31,7 +31,10 @@ logger = logging.getLogger(__name__)
 SESSION_MS = 6_000  # after which one that died without leaving loses its partitions; the least that brokers grant
 _METADATA_MS = 30_000  # after which new partitions are noticed at the latest
 _RECONNECT_MS = 2_000  # the longest pause between attempts while the broker is away
-_ASK_SECONDS = 1.5  # for a question to the broker; asked again if it takes longer
+_ABSENT_MS = 60_000  # after which one that does not poll holds up a rebalance no longer
+_BOOTSTRAP_MS = 3_000
+_TRY_AGAIN_SECONDS = 5.0
+_ASK_SECONDS = 1.0  # for a question to the broker; asked again if it takes longer
 _FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together: bounds memory
 
 
@@ -52,6 +55,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._lock = threading.Lock()
         self._taken: set[int] = set()  # numbers that a rebalance took away, or gave anew
         self._is_known = False  # whether the broker has named the topic
+        self._try_again = 0.0  # when to ask again about partitions that the broker said nothing about
         self._assignor = CooperativeStickyAssignor()
         with broker_errors(connection):
             self._consumer: Any = KafkaConsumer(
@@ -62,6 +66,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 auto_offset_reset="none",
                 session_timeout_ms=SESSION_MS,
                 heartbeat_interval_ms=SESSION_MS // 4,
+                max_poll_interval_ms=_ABSENT_MS,
+                bootstrap_timeout_ms=_BOOTSTRAP_MS,
                 metadata_max_age_ms=_METADATA_MS,
                 reconnect_backoff_max_ms=_RECONNECT_MS,
                 fetch_max_wait_ms=100,
@@ -99,22 +105,34 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- called by the daemon
 
     def poll(self, seconds: float, max_records: int) -> list[tuple[LogPartition, list[Record]]]:
-        """The next records of this consumer's partitions. Raises LogGapError, BrokerUnavailableError, KafkaError."""
-        polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=max_records)
-        self._require_same_log()
+        """The next records of this consumer's partitions.
+
+        Raises TopicRecreatedError, CorruptLogError, BrokerUnavailableError, KafkaError.
+        """
+        self._require_same_log()  # before the poll: what that has brought counts as read, whatever is raised after it
+        try:
+            polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=max_records)
+        except CorruptRecordError as error:
+            # The client would look at the broken batch for ever: it is not to be asked again.
+            raise CorruptLogError(
+                f"{self._topic.name}: {error}", "Restart it; if that does not help, a broker's disk has lost data."
+            ) from error
+        self._require_old_log()
         return [
             (self._partitions[tp.partition], records)
             for tp, records in polled.items()
-            if tp.partition in self._next and tp.partition not in self._taken
+            if tp.partition in self._next
+            and tp.partition not in self._taken
+            and records[0].offset >= self._next[tp.partition]
         ]
 
-    def keep(self) -> None:
-        """Stay a member while nothing can be taken in: no records come. Raises KafkaError."""
+    def keep(self, seconds: float) -> None:
+        """Stay a member for so long while nothing can be taken in: no records come. Raises KafkaError."""
         held = [TopicPartition(self._topic.name, number) for number in self._next]
         assigned = self._consumer.assignment()
         self._consumer.pause(*(tp for tp in held if tp in assigned))
         try:
-            self._consumer.poll(timeout_ms=100)
+            self._consumer.poll(timeout_ms=int(seconds * 1000))
         finally:
             assigned = self._consumer.assignment()
             with self._lock:
@@ -141,28 +159,37 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     def take_up(self) -> None:
         """Go on with newly assigned partitions where PostgreSQL says, wherever Kafka's group offsets are.
 
-        Raises LogGapError where the log does not hold that offset; BrokerUnavailableError, DatabaseUnavailableError.
+        A partition about which the broker says nothing yet, since it has no leader, is tried again later. Raises
+        LogGapError where the log does not hold the offset; BrokerUnavailableError, DatabaseUnavailableError.
         """
         new = sorted(tp.partition for tp in self._consumer.assignment() if tp.partition not in self._next)
-        if not new:
+        if not new or (self._next and time.monotonic() < self._try_again):
             return
         with transaction(self._engine) as database:
             self._partitions |= register_partitions(database, self._topic.log_id, self._topic.name, new)
-        wanted = {number: self._partitions[number] for number in new}
-        stored, bounds = load_offsets(self._engine, wanted), self._bounds(new)
-        gaps = find_gaps(wanted, stored, bounds)
-        if gaps:
-            raise gap_error(gaps)
+            found = positions(database, (self._partitions[number] for number in new))
+        bounds = self._bounds(new)  # after the positions: the log only grows meanwhile
+        read = {number: found[self._partitions[number].id] for number in bounds}
+        self._require_no_gap(read, bounds)
         assigned = self._consumer.assignment()
-        for number, offset in stored.items():
+        for number, position in read.items():
             tp = TopicPartition(self._topic.name, number)
-            if tp not in assigned:
-                continue
-            start = bounds[number].beginning if offset is None else offset
-            self._consumer.seek(tp, start)
-            self._consumer.resume(tp)
-            self._next[number] = offset or 0
-            logger.info("going on at %s", self._partitions[number].at(start))
+            if tp in assigned:
+                start = bounds[number].beginning if position.stored is None else position.stored
+                self._consumer.seek(tp, start)
+                self._consumer.resume(tp)
+                self._next[number] = position.stored or 0
+                logger.info("going on at %s", self._partitions[number].at(start))
+
+    def _require_no_gap(self, read: dict[int, Position], bounds: dict[int, LogBounds]) -> None:
+        gaps = [find_gap(self._partitions[number], read[number], bounds[number]) for number in sorted(read)]
+        if any(gaps):
+            raise gap_error(gap for gap in gaps if gap is not None)
+
+    @property
+    def holds(self) -> int:
+        """How many partitions it goes on with."""
+        return len(self._next)
 
     def expected(self, partition: LogPartition) -> int | None:
         """What PostgreSQL has stored once all that was handed out is committed; None if the partition is not held."""
@@ -172,15 +199,21 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         """Note that the records of a partition below `offset` were handed out."""
         self._next[partition.partition] = offset
 
-    def explain_refusal(self) -> frozenset[int]:
+    def explain_refusal(self, cut: Mapping[int, int]) -> frozenset[int]:
         """After the broker refused an offset: start over with all partitions, and return their ids.
 
-        Raises LogGapError that says what is missing where it is, BrokerUnavailableError, DatabaseUnavailableError.
+        `cut` is where the logs of partitions (by number) are known to have been cut short. To be called when all that
+        was handed out is committed. Raises LogGapError that says what is missing where it is, BrokerUnavailableError,
+        DatabaseUnavailableError.
         """
         held = {number: self._partitions[number] for number in sorted(self._next)}
-        gaps = find_gaps(held, load_offsets(self._engine, held), self._bounds(list(held)))
-        if gaps:
-            raise gap_error(gaps)
+        with transaction(self._engine) as database:
+            for number, offset in cut.items():
+                if number in held:
+                    mark_cut(database, held[number], offset)
+            found = positions(database, held.values())
+        bounds = self._bounds(list(held))
+        self._require_no_gap({number: found[held[number].id] for number in bounds}, bounds)
         ids = frozenset(partition.id for partition in held.values())
         self.let_go(ids)
         return ids
@@ -190,16 +223,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.commit_async(self._group_offsets(offsets))
 
     def refresh(self) -> None:
-        """Ask the broker about the topic, after a time without fetching.
-
-        Raises LogGapError, BrokerUnavailableError.
-        """
-        asked = self._consumer._cluster.request_update()
-        deadline = time.monotonic() + _ASK_SECONDS
-        while not asked.is_done:
-            if time.monotonic() > deadline:
+        """Ask the broker about the topic, after a time without fetching. Raises what `poll` does."""
+        for _ in range(2):  # a question under way may have been asked before that time
+            asked = self._consumer._cluster.request_update()
+            deadline = time.monotonic() + _ASK_SECONDS / 2
+            while not asked.is_done and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if not asked.succeeded():
                 raise BrokerUnavailableError(f"Kafka at {self._connection.bootstrap_servers} is not answering.")
-            time.sleep(0.01)
         self._require_same_log()
 
     def close(self, offsets: dict[int, int], seconds: float) -> None:
@@ -218,36 +249,51 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         }
 
     def _bounds(self, numbers: list[int]) -> dict[int, LogBounds]:
-        tps = [TopicPartition(self._topic.name, number) for number in numbers]
-        try:
-            beginning = self._consumer.beginning_offsets(tps, timeout_ms=_ASK_SECONDS * 1000)
-            end = self._consumer.end_offsets(tps, timeout_ms=_ASK_SECONDS * 1000)
-        except KafkaError as error:
-            raise BrokerUnavailableError(f"Kafka does not say what {self._topic.name} holds: {error}.") from error
-        return {tp.partition: LogBounds(beginning[tp], end[tp]) for tp in tps}
+        """What the log holds of partitions, leaving out those that have no leader just now."""
+        bounds = {}
+        for number in numbers:
+            tp = TopicPartition(self._topic.name, number)
+            try:
+                beginning = self._consumer.beginning_offsets([tp], timeout_ms=_ASK_SECONDS * 1000)
+                end = self._consumer.end_offsets([tp], timeout_ms=_ASK_SECONDS * 1000)
+                bounds[number] = LogBounds(beginning[tp], end[tp])
+            except (KafkaError, KeyError) as error:  # KeyError: kafka-python passes over what has no leader
+                self._try_again = time.monotonic() + _TRY_AGAIN_SECONDS
+                text = f"Kafka does not say what {tp.topic}[{number}] holds: {type(error).__name__} {error}."
+                if not self._next and not bounds:
+                    raise BrokerUnavailableError(text) from error
+                logger.warning("%s It is asked again.", text)
+                if isinstance(error, KafkaError):
+                    break  # it would keep the other partitions waiting as well
+        return bounds
 
     def _require_same_log(self) -> None:
-        """Raise LogGapError if the topic was recreated meanwhile: its offsets mean other records now."""
-        found = self._consumer._cluster.topic_id(self._topic.name)
-        if found == self._topic.log_id:
+        """Raise TopicRecreatedError if the topic was recreated, BrokerUnavailableError if it is gone for now."""
+        if self._require_old_log():
             self._is_known = True
-            return
-        if found is None:
-            if self._is_known:
-                raise BrokerUnavailableError(f"topic {self._topic.name} is not there any more.", "Was it deleted?")
-            return
+        elif self._is_known:
+            raise BrokerUnavailableError(f"topic {self._topic.name} is not there any more.", "Was it deleted?")
+
+    def _require_old_log(self) -> bool:
+        """Raise TopicRecreatedError if the broker names another log; whether it names any."""
+        found = self._consumer._cluster.topic_id(self._topic.name)
+        if found not in (None, self._topic.log_id):
+            raise TopicRecreatedError(f"topic {self._topic.name} was deleted and created anew while it was consumed.")
+        return found is not None
+
+    def explain_recreation(self) -> TopicRecreatedError:
+        """What of the old log was not consumed, which is noted as a gap. To be called when nothing is uncommitted."""
         lost = []
         stored = load_offsets(self._engine, self._partitions)
         with transaction(self._engine) as database:
             for number, partition in sorted(self._partitions.items()):
-                offset = stored.get(number) or 0
-                tp = TopicPartition(self._topic.name, number)
+                offset, tp = stored.get(number) or 0, TopicPartition(self._topic.name, number)
                 end = self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
                 if end is not None and end > offset:
                     note_gap(database, partition, offset, end, "the topic was recreated before they were consumed")
                     lost.append(f"{partition.at(offset)} to {end}")
         what = f"what was not consumed of it is gone ({', '.join(lost)})" if lost else "all that was seen was consumed"
-        raise LogGapError(
+        return TopicRecreatedError(
             f"topic {self._topic.name} was deleted and created anew while it was consumed; of the old log {what}.",
             "Start `lambda-pipeline speed` again: the new topic is a new log and is read from its start, or with "
             "`--reset-to latest` from its end.",

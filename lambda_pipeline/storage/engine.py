@@ -72,7 +72,10 @@ def make_engine(url: str, application: str, timeouts: Timeouts = DAEMON_TIMEOUTS
             "application_name": f"lambda-pipeline {application}",
             "options": timeouts.options(),
             "connect_timeout": 10,
-            "keepalives_idle": 30,
+            "keepalives_idle": 30,  # seconds; with these a host that vanished is noticed within a minute
+            "keepalives_interval": 5,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 15_000,  # milliseconds
         },
     )
 

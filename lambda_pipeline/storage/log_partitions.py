@@ -1,5 +1,6 @@
 """Log partitions: the small integers that stand for (topic UUID, partition) in every position."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from uuid import UUID
 
@@ -59,6 +60,45 @@ def renew_partition(connection: sa.Connection, partition: LogPartition) -> LogPa
         {"log_id": partition.log_id, "partition": partition.partition},
     ).scalar_one()
     return replace(partition, id=renewed)
+
+
+def mark_cut(connection: sa.Connection, partition: LogPartition, offset: int) -> None:
+    """Note that a partition's log was cut short, so that nobody goes on with it before it is renewed."""
+    connection.execute(
+        sa.text("update log_partitions set cut_at = :offset where id = :id"), {"id": partition.id, "offset": offset}
+    )
+
+
+def positions(connection: sa.Connection, partitions: Iterable[LogPartition]) -> dict[int, "Position"]:
+    """How far both layers have read, and whether the log is known to have been cut, by log partition id."""
+    rows = connection.execute(
+        sa.text(
+            "select p.id, o.next_offset as stored, f.next_offset as frontier, p.cut_at from log_partitions p "
+            "left join stream_offsets o on o.log_partition = p.id left join raw_frontier f on f.log_partition = p.id "
+            "where p.id = any(:ids)"
+        ),
+        {"ids": [partition.id for partition in partitions]},
+    )
+    return {row.id: Position(row.stored, row.frontier, row.cut_at) for row in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far a log partition was read: the next offsets of the speed layer and of raw_data, None where never read.
+
+    To be asked before the log is asked for its end, never after: others go on reading meanwhile.
+    """
+
+    stored: int | None
+    frontier: int | None
+    cut_at: int | None
+
+    def is_cut(self, end: int) -> bool:
+        """Whether the log, which ends at `end`, was cut short: its next records get offsets that were read already.
+
+        One rule for both layers, or one of them would take new records for those that the other has read.
+        """
+        return self.cut_at is not None or max(self.stored or 0, self.frontier or 0) > end
 
 
 def other_logs(connection: sa.Connection, log_id: UUID, topic: str) -> list[LogPartition]:

@@ -101,3 +101,30 @@ def test_the_future_is_measured_from_the_records_own_append_time(timestamp: str,
 
 def test_judging_is_a_pure_function() -> None:
     assert judge(Record(wire()), 5, VALIDATOR) == judge(Record(wire()), 5, VALIDATOR)
+
+
+@pytest.mark.parametrize("timestamp", [-1, 10**16, 2**63 - 1, -(2**62)])
+def test_a_record_without_a_sensible_append_time_is_a_dead_letter(timestamp: int) -> None:
+    """As a topic has them that once took its producers' timestamps."""
+    found = judge(Record(wire(), timestamp=timestamp), 5, VALIDATOR)
+    assert isinstance(found, DeadLetter)
+    assert "from the future" in found.error
+
+
+def nested(depth: int) -> bytes:
+    return wire().replace(b'"aqi_value"', b'"unknown": ' + b"[" * depth + b"]" * depth + b', "aqi_value"')
+
+
+def deep(frames: int, payload: bytes) -> Incoming | DeadLetter:
+    return judge(Record(payload), 5, VALIDATOR) if frames == 0 else deep(frames - 1, payload)
+
+
+@pytest.mark.parametrize("depth", [1, 63, 64, 900, 940, 990])
+def test_validity_does_not_depend_on_where_it_is_judged(depth: int) -> None:
+    assert deep(0, nested(depth)) == deep(300, nested(depth))
+
+
+def test_only_real_nesting_counts() -> None:
+    flat = wire(unknown=[[]] * 500, text="[{" * 500 + '\\"' + "[" * 100)
+    assert isinstance(judge(Record(flat), 5, VALIDATOR), Incoming)
+    assert isinstance(judge(Record(nested(100)), 5, VALIDATOR), DeadLetter)

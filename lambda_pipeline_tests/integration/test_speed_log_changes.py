@@ -11,9 +11,10 @@ from lambda_pipeline.errors import LogGapError
 from lambda_pipeline.speed.gaps import reset_offsets
 from lambda_pipeline.speed.membership import Membership
 from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.log_partitions import register_partitions
 from lambda_pipeline.stream.topic import ensure_topic
 from lambda_pipeline_tests.integration.observations import HOUR as THE_HOUR
-from lambda_pipeline_tests.integration.observations import publish, seen, served
+from lambda_pipeline_tests.integration.observations import MemoryLog, publish, seen, served
 from lambda_pipeline_tests.integration.speed_daemons import Feed, eventually
 
 pytestmark = pytest.mark.integration
@@ -105,7 +106,7 @@ def test_a_log_that_lost_records_under_a_running_consumer_is_noticed(feed: Feed)
         with transaction(feed.database.writer) as connection:
             connection.execute(sa.text("insert into stream_offsets select id, 0 from log_partitions"))
         with pytest.raises(LogGapError, match=r"\[0\]@0 to 4 \(4 records\)"):
-            membership.explain_refusal()
+            membership.explain_refusal({})
     finally:
         membership.close({}, 1.0)
 
@@ -130,7 +131,7 @@ def test_a_log_that_was_cut_short_stops_it_and_goes_on_as_another_incarnation(fe
         connection.execute(sa.text("update raw_frontier set next_offset = 5 where next_offset = 3"))
     error = feed.start().ended()
     assert isinstance(error, LogGapError)
-    assert "@5 was to be read next, but the log was cut short and ends at 3" in str(error)
+    assert f"{feed.name}[0] was read up to 5, but its log was cut short at 3" in str(error)
     with pytest.raises(LogGapError, match="cut short"):
         advance_raw_data(feed.database.writer, feed.connection, feed.name)
 
@@ -142,7 +143,77 @@ def test_a_log_that_was_cut_short_stops_it_and_goes_on_as_another_incarnation(fe
     advance_raw_data(feed.database.writer, feed.connection, feed.name)
     assert publish(feed.database, THE_HOUR) == [2]
     assert served(feed.database) == ("batch", 5, 5, 5, 0, 0)
-    assert feed.gaps() == [(0, 3, 5, "speed")]
+    assert feed.gaps() == []  # all that was cut off had been read
+
+
+@pytest.mark.parametrize(("stored", "frontier"), [(6, 4), (4, 6), (6, 0), (0, 6)])
+def test_whichever_layer_had_read_more_of_a_log_that_was_cut_short_every_observation_counts_once(
+    feed: Feed, stored: int, frontier: int
+) -> None:
+    """Of six records the log has lost the last; others get its offsets, in the same hour."""
+    log = CutLog(feed, stored, frontier)
+    assert isinstance(feed.start().ended(), LogGapError)
+    with pytest.raises(LogGapError, match="cut short"):
+        advance_raw_data(feed.database.writer, feed.connection, feed.name)
+    reset_offsets(feed.database.writer, feed.connection, feed.topic, "earliest")
+    feed.start()
+    feed.produce(seen(20, aqi=1), seen(21, aqi=1))
+    eventually(lambda: feed.offsets().get(0) == 7, "the new log is consumed")
+    advance_raw_data(feed.database.writer, feed.connection, feed.name)
+    publish(feed.database, THE_HOUR)
+    assert served(feed.database) == ("batch", log.distinct + 2, log.distinct + 2, log.distinct + 2, 0, 0)
+
+
+class CutLog:
+    """A topic of five records, of which both layers have read as many as told, and one more that is gone."""
+
+    def __init__(self, feed: Feed, stored: int, frontier: int) -> None:
+        feed.produce(*(seen(minute, aqi=1) for minute in range(5)))
+        memory = MemoryLog(feed.database, topic=feed.name)
+        memory.append(*(seen(minute, aqi=1) for minute in range(6)))
+        with transaction(feed.database.owner) as connection:
+            mine = register_partitions(connection, feed.topic.log_id, feed.name, [0, 1])
+        memory.partitions = {0: mine[0]}
+        memory.consume(stored) if stored else None
+        memory.store(frontier) if frontier else None
+        self.distinct = 6
+
+
+def test_what_the_broker_says_about_a_cut_is_remembered_when_the_log_has_grown_again(feed: Feed) -> None:
+    feed.produce(*(seen(minute, aqi=1) for minute in range(3)))
+    feed.start()
+    feed.wait_for(3)
+    feed.stop()
+    membership = Membership(feed.database.writer, feed.connection, feed.topic, feed.group)
+    try:
+        eventually(lambda: fetch(membership) == 0 and membership.holds == 2, "it holds both partitions")
+        with pytest.raises(LogGapError, match=r"\[0\] was read up to 3, but its log was cut short at 2"):
+            membership.explain_refusal({0: 2})
+    finally:
+        membership.close({}, 1.0)
+    assert isinstance(feed.start().ended(), LogGapError)
+    reset_offsets(feed.database.writer, feed.connection, feed.topic, "earliest")
+    feed.produce(seen(9, aqi=1))
+    feed.start()
+    feed.wait_for(4)
+
+
+def test_a_reset_to_the_end_of_a_log_that_was_cut_short_notes_what_it_passes_over(feed: Feed) -> None:
+    CutLog(feed, 6, 0)
+    reset_offsets(feed.database.writer, feed.connection, feed.topic, "latest")
+    assert feed.gaps() == [(0, 0, 5, "speed")]
+    assert feed.offsets()[0] == 5
+
+
+def test_a_reset_beside_a_daemon_that_goes_on_leaves_it_alone(feed: Feed) -> None:
+    feed.produce(*(seen(n / 100) for n in range(3000)))
+    feed.start(max_records=20)
+    eventually(lambda: bool(feed.offsets()), "it consumes")
+    for _ in range(5):
+        assert reset_offsets(feed.database.writer, feed.connection, feed.topic, "earliest") == []
+    feed.wait_for(3000)
+    assert feed.database.scalar("select max(incarnation) from log_partitions") == 0
+    assert feed.gaps() == []
 
 
 def test_a_topic_that_is_recreated_under_it_stops_it(feed: Feed) -> None:

@@ -71,8 +71,8 @@ def test_room_counts_dead_letters_too(validator: Validator) -> None:
     assert builder.room == 0
 
 
-def test_large_dead_letters_end_a_batch_early(validator: Validator, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "_MAX_DEAD_BYTES", 1000)
+def test_large_values_end_a_batch_early(validator: Validator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "_MAX_BYTES", 1000)
     builder = BatchBuilder(validator, 100)
     builder.add(LEFT, 0, [record(0, b"x" * 999)])
     assert builder.room == 99

@@ -16,6 +16,7 @@ create index realtime_data_hour on realtime_data (hour_start, log_partition, log
 
 -- A log that was cut short gives its last offsets to other records. Its next life counts as another log partition.
 alter table log_partitions add column incarnation integer not null default 0;
+alter table log_partitions add column cut_at bigint;  -- where a log is known to have been cut short
 alter table log_partitions drop constraint log_partitions_log_id_partition_key;
 alter table log_partitions add unique (log_id, partition, incarnation);
 
