@@ -4,7 +4,7 @@ An observation is in the speed layer if it was consumed and no batch coverage co
 batch/publish.py) removes what it covers, so a commit has to leave out what is already published.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -45,10 +45,12 @@ class MicroBatch:
         )
 
 
-def commit_micro_batch(engine: sa.Engine, batch: MicroBatch, timezone: str) -> int:
+def commit_micro_batch(
+    engine: sa.Engine, batch: MicroBatch, timezone: str, await_turn: Callable[[], None] | None = None
+) -> int:
     """Commit a micro-batch; returns how many observations the speed layer gained.
 
-    1. COPY the observations into a temporary table.
+    1. COPY the observations into a temporary table; then wait for `await_turn`, where the batch before is not done.
     2. Take the publish lock shared: from here on no swap runs, and every statement sees the last one.
     3. Compare and swap the stored offsets: a zombie, whose partitions another consumer moved on, stops here.
     4. Upsert `latest_observations` from the whole batch.
@@ -61,6 +63,8 @@ def commit_micro_batch(engine: sa.Engine, batch: MicroBatch, timezone: str) -> i
     """
     with transaction(engine) as connection:
         copy_incoming(connection, batch.observations)
+        if await_turn is not None:
+            await_turn()
         locks.hold_publish_shared(connection)
         _move_offsets(connection, batch.moves)
         gained = 0

@@ -1,10 +1,16 @@
-"""The thread that commits: one micro-batch at a time, while the next one is fetched and judged."""
+"""The threads that commit, in the order of the batches, while the next batches are fetched and judged.
+
+There are two, so that the rows of a batch are on their way to PostgreSQL while it merges those of the one before; what
+takes locks or changes a table waits for its turn.
+"""
 
 import logging
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 
 import psycopg
 import sqlalchemy as sa
@@ -15,6 +21,7 @@ from lambda_pipeline.storage.engine import is_conflict
 
 logger = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.2, 5.0  # seconds between attempts while PostgreSQL is away
+_AT_ONCE = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +40,24 @@ class Outcome:
     attempts: int
 
 
-class Committer:
-    """Commits in a thread of its own, again and again while PostgreSQL is away or another transaction wins.
+@dataclass(slots=True)
+class _Job:
+    """A batch under way. `outcome` stays None where it was given up, when the committer closed."""
 
-    The thread is a daemon: a program that ends in the middle of a commit leaves a transaction that PostgreSQL rolls
+    batch: MicroBatch
+    before: "_Job | None"
+    is_settled: threading.Event = field(default_factory=threading.Event)
+    outcome: Outcome | None = None
+
+
+class _ClosedError(Exception):
+    """Ends an attempt whose turn does not come any more."""
+
+
+class Committer:
+    """Commits in threads of its own, again and again while PostgreSQL is away or another transaction wins.
+
+    The threads are daemons: a program that ends in the middle of a commit leaves a transaction that PostgreSQL rolls
     back, offsets and all.
     """
 
@@ -46,72 +67,89 @@ class Committer:
         self._commit_batch = commit
         self._changed = threading.Condition()
         self._closing = threading.Event()
-        self._batch: MicroBatch | None = None
-        self._outcome: Outcome | None = None
+        self._waiting: deque[_Job] = deque()
+        self._under_way: deque[_Job] = deque()  # submitted, and the outcome not fetched
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._work, name="committer", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._work, name=f"committer-{number}", daemon=True) for number in range(_AT_ONCE)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def submit(self, batch: MicroBatch) -> None:
-        """Commit this next. Raises RuntimeError while another one is under way or its outcome was not fetched."""
+        """Commit this after those before. Raises RuntimeError where too many are under way."""
         with self._changed:
-            if self._batch is not None or self._outcome is not None:
-                raise RuntimeError("one batch at a time")
-            self._batch = batch
+            if len(self._under_way) >= _AT_ONCE:
+                raise RuntimeError(f"{_AT_ONCE} batches at a time, with the outcomes not fetched")
+            job = _Job(batch, self._under_way[-1] if self._under_way else None)
+            self._under_way.append(job)
+            self._waiting.append(job)
             self._changed.notify_all()
 
     @property
     def is_busy(self) -> bool:
         """Whether a batch is being committed."""
         with self._changed:
-            return self._batch is not None
+            return any(not job.is_settled.is_set() for job in self._under_way)
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may be submitted, once the outcomes of those that are done are fetched."""
+        with self._changed:
+            return sum(not job.is_settled.is_set() for job in self._under_way) < _AT_ONCE
 
     def outcome(self) -> Outcome | None:
-        """What became of the last batch, once. Raises what the thread ended with, if it did."""
+        """What became of the oldest batch, once it is done with. Raises what a thread ended with, if one did."""
         with self._changed:
             if self._error is not None:
                 raise self._error
-            outcome, self._outcome = self._outcome, None
-            return outcome
+            if not self._under_way or not self._under_way[0].is_settled.is_set():
+                return None
+            return self._under_way.popleft().outcome
 
-    def wait(self, timeout: float) -> None:
-        """Wait up to `timeout` seconds for the batch under way."""
+    def wait(self, timeout: float, *, until_idle: bool = False) -> None:
+        """Wait up to `timeout` seconds until there is room, or until nothing is under way."""
         with self._changed:
-            self._changed.wait_for(lambda: self._batch is None, timeout)
+            self._changed.wait_for(lambda: not self.is_busy if until_idle else self.has_room, timeout)
 
     def close(self, timeout: float) -> None:
-        """Finish the attempt under way within `timeout` seconds; make no other."""
+        """Finish the attempts under way within `timeout` seconds; make no others."""
+        end = time.monotonic() + timeout
         self._closing.set()
         with self._changed:
             self._changed.notify_all()
-        self._thread.join(timeout)
+        for thread in self._threads:
+            thread.join(max(end - time.monotonic(), 0.0))
 
     def _work(self) -> None:
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._batch is not None or self._closing.is_set())
-                batch = self._batch
-            if batch is None:
-                return
-            outcome, error = None, None
+                self._changed.wait_for(lambda: self._waiting or self._closing.is_set())
+                if not self._waiting:
+                    return
+                job = self._waiting.popleft()
+            error = None
             try:
-                outcome = self._commit(batch)
+                job.outcome = self._commit(job)
             except BaseException as caught:  # handed to the thread that asks for the outcome
                 error = caught
             with self._changed:
-                self._batch, self._outcome, self._error = None, outcome, error
+                self._error = self._error or error
+                job.before = None
+                job.is_settled.set()
                 self._changed.notify_all()
-            if outcome is None:
-                return
 
-    def _commit(self, batch: MicroBatch) -> Outcome | None:
-        """Commit until it is done; None if closed before that."""
-        pause, attempts = _FIRST_PAUSE, 0
+    def _commit(self, job: _Job) -> Outcome | None:
+        """Commit until it is done; None if closed before that, or if the batch before was not committed."""
+        batch, pause, attempts = job.batch, _FIRST_PAUSE, 0
         refused: frozenset[int] = frozenset()
         while not self._closing.is_set():
             started, attempts = time.monotonic(), attempts + 1
             try:
-                gained = self._commit_batch(self._engine, batch, self._timezone) if batch.moves else 0
+                turn = partial(self._await_turn, job, batch)
+                gained = self._commit_batch(self._engine, batch, self._timezone, turn) if batch.moves else 0
+            except _ClosedError:
+                return None
             except StaleOffsetsError as error:
                 logger.warning("%s Its records of this batch are dropped, the others are committed.", error.message)
                 refused |= error.partitions
@@ -128,3 +166,17 @@ class Committer:
             self._closing.wait(pause)
             pause = min(_LONGEST_PAUSE, pause * 2)
         return None
+
+    @staticmethod
+    def _await_turn(job: _Job, batch: MicroBatch) -> None:
+        """Wait for the batch before. What was another consumer's in that one is so in this one."""
+        before = job.before
+        if before is None:
+            return
+        before.is_settled.wait()
+        if before.outcome is None:
+            raise _ClosedError
+        lost = before.outcome.refused & {move.partition.id for move in batch.moves}
+        if lost:
+            where = ", ".join(move.partition.at(move.expected) for move in batch.moves if move.partition.id in lost)
+            raise StaleOffsetsError(f"{where} follows what was already consumed by another consumer.", partitions=lost)

@@ -1,8 +1,8 @@
 """The speed daemon: a Kafka consumer whose offsets live in PostgreSQL, in the transaction of what they cover.
 
-Two threads. This one fetches and judges; the committer's commits. So the next batch is ready when PostgreSQL is done
-with the last one, and batches size themselves: what came during a commit is the next one, a single record when it is
-quiet, `max_records` in a flood.
+This thread fetches and judges; the committer's commit. So the next batch is ready when PostgreSQL is done with the last
+one, and batches size themselves: what came during a commit is the next one, a single record when it is quiet,
+`max_records` in a flood.
 """
 
 import logging
@@ -120,21 +120,28 @@ class SpeedDaemon:
             came = self._fetch(membership, committer, stop)
         else:
             came = False
-            committer.wait(_KEEP_EVERY)
-            if committer.is_busy:
+            committer.wait(_KEEP_EVERY, until_idle=membership.has_new)
+            if not committer.has_room:
                 membership.keep(_KEEP_EVERY)
                 self._builder.drop(membership.sync())
-        if self._is_due(came) and not committer.is_busy:
+        if self._is_due(came) and self._may_submit(membership, committer):
             self._settle(membership, committer)
-            membership.take_up()
+            if not committer.is_busy:
+                membership.take_up()
             if not self._builder.is_empty:
                 committer.submit(self._builder.take())
         self._report(membership)
 
+    def _may_submit(self, membership: Membership, committer: Committer) -> bool:
+        """Whether the batch can go: a full one while another is under way, unless a new partition waits for a pause."""
+        if not committer.is_busy:
+            return True
+        return committer.has_room and not self._builder.room and not membership.has_new
+
     def _drain(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
         """Commit all that was fetched: the log may not hold it any more."""
         while not stop.is_set():
-            committer.wait(_KEEP_EVERY)
+            committer.wait(_KEEP_EVERY, until_idle=True)
             self._settle(membership, committer)
             if not committer.is_busy:
                 if self._builder.is_empty:
@@ -181,18 +188,16 @@ class SpeedDaemon:
         return bool(polled)
 
     def _settle(self, membership: Membership, committer: Committer) -> None:
-        """Take in what became of the last batch."""
-        outcome = committer.outcome()
-        if outcome is None:
-            return
-        if outcome.refused:
-            membership.let_go(outcome.refused)
-            self._builder.drop(outcome.refused)
-        self._last_commit = outcome.seconds
-        self._unreported |= {move.partition.partition: move.next for move in outcome.committed.moves}
-        _log(outcome)
-        if self._on_commit is not None:
-            self._on_commit(outcome.committed, outcome.gained)
+        """Take in what became of the batches that are done."""
+        while (outcome := committer.outcome()) is not None:
+            if outcome.refused:
+                membership.let_go(outcome.refused)
+                self._builder.drop(outcome.refused)
+            self._last_commit = outcome.seconds
+            self._unreported |= {move.partition.partition: move.next for move in outcome.committed.moves}
+            _log(outcome)
+            if self._on_commit is not None:
+                self._on_commit(outcome.committed, outcome.gained)
 
     def _report(self, membership: Membership) -> None:
         """Tell Kafka's tools every now and then how far it is."""

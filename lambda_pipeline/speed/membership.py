@@ -110,6 +110,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         Raises TopicRecreatedError, CorruptLogError, BrokerUnavailableError, KafkaError.
         """
         self._require_same_log()  # before the poll: what that has brought counts as read, whatever is raised after it
+        self._finish_join()
         try:
             polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=max_records)
         except CorruptRecordError as error:
@@ -131,6 +132,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         held = [TopicPartition(self._topic.name, number) for number in self._next]
         assigned = self._consumer.assignment()
         self._consumer.pause(*(tp for tp in held if tp in assigned))
+        self._finish_join()
         try:
             self._consumer.poll(timeout_ms=int(seconds * 1000))
         finally:
@@ -185,6 +187,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         gaps = [find_gap(self._partitions[number], read[number], bounds[number]) for number in sorted(read)]
         if any(gaps):
             raise gap_error(gap for gap in gaps if gap is not None)
+
+    @property
+    def has_new(self) -> bool:
+        """Whether there are partitions to be taken up."""
+        return any(tp.partition not in self._next for tp in self._consumer.assignment())
 
     @property
     def holds(self) -> int:
@@ -266,6 +273,18 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 if isinstance(error, KafkaError):
                     break  # it would keep the other partitions waiting as well
         return bounds
+
+    def _finish_join(self) -> None:
+        """Join again where the client would never look at the answer to its last attempt.
+
+        kafka-python 3.0 waits for a join within a poll only as long as that polls. If the answer comes between two
+        polls, and the reason for the join was new metadata, the answer itself takes that reason away: the next poll
+        sees nothing to do, and the member stays without partitions and heartbeats for ever.
+        """
+        coordinator = self._consumer._coordinator
+        join = coordinator._join_task
+        if join is not None and join.is_done and not coordinator.need_rejoin():
+            coordinator.request_rejoin()
 
     def _require_same_log(self) -> None:
         """Raise TopicRecreatedError if the topic was recreated, BrokerUnavailableError if it is gone for now."""

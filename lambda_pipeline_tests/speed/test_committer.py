@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from lambda_pipeline.errors import DatabaseUnavailableError, SchemaError, StaleOffsetsError
+from lambda_pipeline.local.processes import wait_until
 from lambda_pipeline.speed import committer as module
 from lambda_pipeline.speed.commit import MicroBatch, Move
 from lambda_pipeline.speed.committer import Committer, Outcome
@@ -26,10 +27,13 @@ class Script:
 
     def __init__(self, *steps: Exception | int | Callable[[], int]) -> None:
         self.steps = list(steps)
-        self.batches: list[MicroBatch] = []
+        self.begun: list[MicroBatch] = []  # the rows are copied
+        self.batches: list[MicroBatch] = []  # its turn has come
 
-    def __call__(self, _engine: object, batch: MicroBatch, timezone: str) -> int:
+    def __call__(self, _engine: object, batch: MicroBatch, timezone: str, await_turn: Callable[[], None]) -> int:
         assert timezone == "Asia/Jakarta"
+        self.begun.append(batch)
+        await_turn()
         self.batches.append(batch)
         step = self.steps.pop(0) if len(self.steps) > 1 else self.steps[0]
         if isinstance(step, Exception):
@@ -54,7 +58,7 @@ def start(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Script], Commit
 
 def finished(committer: Committer) -> Outcome | None:
     """The outcome once the thread is done with the batch."""
-    committer.wait(DEADLINE)
+    committer.wait(DEADLINE, until_idle=True)
     assert not committer.is_busy
     return committer.outcome()
 
@@ -68,17 +72,68 @@ def test_a_batch_is_committed_and_its_outcome_given_once(start: Callable[[Script
     assert committer.outcome() is None
 
 
-def test_only_one_batch_at_a_time(start: Callable[[Script], Committer]) -> None:
+NEXT = MicroBatch((), (), (Move(LEFT, 5, 9), Move(RIGHT, 4, 8)))
+
+
+def test_of_two_batches_the_second_is_copied_meanwhile_and_waits_for_its_turn(
+    start: Callable[[Script], Committer],
+) -> None:
     go = threading.Event()
-    committer = start(Script(lambda: int(go.wait(DEADLINE))))
+    script = Script(lambda: int(go.wait(DEADLINE)))
+    committer = start(script)
     committer.submit(BATCH)
-    assert committer.is_busy
+    assert committer.has_room
+    committer.submit(NEXT)
+    assert not committer.has_room
     assert committer.outcome() is None
-    with pytest.raises(RuntimeError, match="one batch at a time"):
-        committer.submit(BATCH)
+    with pytest.raises(RuntimeError, match="2 batches at a time"):
+        committer.submit(NEXT)
+    assert wait_until(lambda: len(script.begun) == 2, DEADLINE)
+    assert script.batches == [BATCH]
     go.set()
-    assert finished(committer) is not None
+    first, second = finished(committer), committer.outcome()
+    assert first is not None
+    assert second is not None
+    assert (first.committed, second.committed) == (BATCH, NEXT)
+    assert script.batches == [BATCH, NEXT]
     committer.submit(BATCH)
+
+
+def test_what_was_lost_in_one_batch_is_lost_in_the_next(start: Callable[[Script], Committer]) -> None:
+    go = threading.Event()
+
+    def lost() -> int:
+        go.wait(DEADLINE)
+        raise StaleOffsetsError("observations[0]@0 was already consumed.", partitions=frozenset({LEFT.id}))
+
+    script = Script(lost, 1)
+    committer = start(script)
+    committer.submit(BATCH)
+    committer.submit(NEXT)
+    go.set()
+    first, second = finished(committer), committer.outcome()
+    assert first is not None
+    assert second is not None
+    assert first.refused == second.refused == {LEFT.id}
+    assert (first.committed.moves, second.committed.moves) == ((Move(RIGHT, 3, 4),), (Move(RIGHT, 4, 8),))
+
+
+def test_a_batch_behind_one_that_failed_is_given_up(start: Callable[[Script], Committer]) -> None:
+    go = threading.Event()
+
+    def fails() -> int:
+        go.wait(DEADLINE)
+        raise SchemaError("the database's schema is not this version's.")
+
+    script = Script(fails, 1)
+    committer = start(script)
+    committer.submit(BATCH)
+    committer.submit(NEXT)
+    go.set()
+    committer.wait(DEADLINE, until_idle=True)
+    assert script.batches == [BATCH]
+    with pytest.raises(SchemaError):
+        committer.outcome()
 
 
 def test_it_tries_again_while_postgresql_is_away(start: Callable[[Script], Committer]) -> None:
@@ -128,7 +183,7 @@ def test_having_lost_all_partitions_it_commits_nothing(start: Callable[[Script],
 def test_what_cannot_pass_ends_the_daemon(start: Callable[[Script], Committer]) -> None:
     committer = start(Script(SchemaError("the database's schema is not this version's.")))
     committer.submit(BATCH)
-    committer.wait(DEADLINE)
+    committer.wait(DEADLINE, until_idle=True)
     for _ in range(2):
         with pytest.raises(SchemaError):
             committer.outcome()
