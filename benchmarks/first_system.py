@@ -52,8 +52,11 @@ where location = %(location)s and is_active and timestamp > %(timestamp)s::times
 """
 
 
-def run_first_system(servers: Servers, loaded: LoadedTopic, messages: int) -> float:
-    """Messages a second over this many, after a hundred to warm up."""
+def run_first_system(servers: Servers, loaded: LoadedTopic, messages: int, *, pooled: bool) -> float:
+    """Messages a second over this many, after a hundred to warm up.
+
+    `pooled`: the three checkouts are from a pool; otherwise each message opens a connection of its own.
+    """
     with servers.database("template0") as database:
         with closing(database.connect()) as connection:
             connection.execute(_SCHEMA)
@@ -73,7 +76,12 @@ def run_first_system(servers: Servers, loaded: LoadedTopic, messages: int) -> fl
                     started = time.monotonic()
                 if number == warm + messages:
                     break
-                _process(pool, record.value)
+                if pooled:
+                    _process(pool, record.value)
+                else:
+                    one = SimpleConnectionPool(1, 1, database.url())
+                    _process(one, record.value)
+                    one.closeall()
             seconds = time.monotonic() - started
         finally:
             consumer.close()

@@ -80,8 +80,12 @@ def filled(bench: Bench) -> Figures:
 
 
 def first_system(bench: Bench) -> Figures:
-    """The first system's way."""
-    return {"first": run_first_system(bench.servers, bench.loaded, bench.scale.first_system_messages)}
+    """The first system's way, with a pool and with a connection a message."""
+    servers, loaded, messages = bench.servers, bench.loaded, bench.scale.first_system_messages
+    return {
+        "first": run_first_system(servers, loaded, messages // 4, pooled=False),
+        "first.pooled": run_first_system(servers, loaded, messages, pooled=True),
+    }
 
 
 def copy(bench: Bench) -> Figures:

@@ -22,8 +22,10 @@ _PREFIX = re.compile(r"^\d{4}-\d\d-\d\d \S+ \S+ \[(\d+)\] \S+@(\S+) LOG:  (.*)")
 _SHOWN = 60  # characters of a statement
 # Where the innermost frame waits, the first of these that any frame of the stack meets says what for.
 WAIT = "wait"
+_COMMITTERS = re.compile(r"^.*\bcommitter-\d+.*$")
 _WAITING = re.compile(r"\b(select|poll) \(.*selectors\.py|\bwait \(.*threading\.py")
 _WAITS: Sequence[tuple[str, re.Pattern[str]]] = (
+    (f"{WAIT} for its turn", re.compile(r"\bCommitter\._await_turn ")),
     (f"{WAIT} for a batch to commit", re.compile(r"\bCommitter\._work ")),
     (f"{WAIT} for the commit before", re.compile(r"\bCommitter\.wait ")),
     (f"{WAIT} for Kafka", re.compile(r"\((.*/)?kafka/")),
@@ -146,6 +148,7 @@ def parse_samples(lines: Iterable[str]) -> tuple[dict[str, dict[str, float]], di
     for line in lines:
         stack, _, times = line.rpartition(" ")
         thread, *calls = stack.split(";")
+        thread = _COMMITTERS.sub("both: committer", thread)  # told of as one
         if calls:
             kinds[thread][_kind(calls)] += int(times)
             frames[thread][calls[-1]] += int(times)

@@ -21,7 +21,9 @@ def goal_rows(figures: Collected) -> list[Row]:
     if "flood" in figures:
         rows += _flood_rows(figures)
     if {"flood", "first"} <= figures.keys():
-        rows.append(_beside(figures, "one daemon against the first system's way", "flood", "first", 100))
+        way = "one daemon against the first system's way"
+        rows.append(_beside(figures, f"{way}, a connection a message", "flood", "first", 100))
+        rows.append(_beside(figures, f"{way}, with a pool", "flood", "first.pooled"))
     if {"flood", "copy"} <= figures.keys():
         rows.append(_beside(figures, "one daemon against a plain COPY, 2,000 a commit", "flood", "copy", 0.25))
         rows.append(_beside(figures, "its commit alone against the same COPY, 2,000 a commit", "commit", "copy", 0.25))
