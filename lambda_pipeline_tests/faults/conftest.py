@@ -1,6 +1,7 @@
 """Platforms to be ill-treated: on the servers that all tests share, and on servers of a module's own."""
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,16 +45,18 @@ def shared(postgres: EmbeddedPostgres, kafka: KafkaConnection) -> tuple[Embedded
 
 
 @pytest.fixture(scope="module")
-def own_servers(tmp_path_factory: pytest.TempPathFactory, jars_cache: Path) -> Iterator[Servers]:
+def own_servers(jars_cache: Path) -> Iterator[Servers]:
     """Servers of the module's own, with the settings of a real installation."""
-    home = Home(tmp_path_factory.mktemp("own"))
-    servers = Servers(EmbeddedPostgres(home), EmbeddedKafka(home, jars_cache))
-    servers.heal()
-    try:
-        yield servers
-    finally:
-        servers.kafka.stop(force=True)
-        servers.postgres.stop(force=True)
+    # Not below pytest's own folder, for the reason that `server_home` names.
+    with tempfile.TemporaryDirectory(prefix="lambda-faults-", ignore_cleanup_errors=True) as folder:
+        home = Home(Path(folder))
+        servers = Servers(EmbeddedPostgres(home), EmbeddedKafka(home, jars_cache))
+        servers.heal()
+        try:
+            yield servers
+        finally:
+            servers.kafka.stop(force=True)
+            servers.postgres.stop(force=True)
 
 
 @pytest.fixture

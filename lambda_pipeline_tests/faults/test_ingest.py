@@ -12,7 +12,7 @@ from lambda_pipeline.local.simulator import serve
 from lambda_pipeline_tests.faults.conftest import Servers
 from lambda_pipeline_tests.faults.load import read_log
 from lambda_pipeline_tests.faults.stage import SEED, SPEED, Platform, size
-from lambda_pipeline_tests.processes import wait_for
+from lambda_pipeline_tests.processes import Daemon, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(900)]
 
@@ -29,20 +29,25 @@ def polled(own_platform: Platform, jakarta: City) -> Iterator[Platform]:
     simulator.close()
 
 
+def says(daemon: Daemon, text: str, said: int = 0) -> None:
+    """Wait until a daemon says something, after the first `said` characters of its log."""
+    wait_for(lambda: text in daemon.log[said:], f"{daemon.name} says: {text}")
+
+
 def test_an_outage_of_kafka_and_a_kill_in_the_middle_of_it_lose_nothing(polled: Platform, own_servers: Servers) -> None:
     speed = polled.start(SPEED)
     ingest = polled.start("ingest")
     polled.progresses(20)
     for _ in range(size(1, 4)):
+        said = len(ingest.log)
         own_servers.kafka.stop()
-        wait_for(lambda ingest=ingest: "they wait in" in ingest.log, "ingest keeps observations in its spool")
+        says(ingest, "they wait in", said)
         began = polled.rows("select now() as moment")[0].moment
         ingest.kill()
         ingest = polled.start("ingest")
-        wait_for(lambda ingest=ingest: "of an earlier run are sent first" in ingest.log, "ingest finds what it kept")
-        wait_for(lambda ingest=ingest: "they wait in" in ingest.log, "ingest keeps observations in its spool again")
+        says(ingest, "of an earlier run are sent first")
         own_servers.kafka.start(progress=False)
-        wait_for(lambda ingest=ingest: "Kafka is back" in ingest.log, "all that waited is sent")
+        says(ingest, "Kafka is back")
         polled.progresses(20)
     assert ingest.stop(15) == 0
     polled.catches_up()
