@@ -46,6 +46,7 @@ def test_an_outage_of_kafka_and_a_kill_in_the_middle_of_it_lose_nothing(polled: 
         ingest.kill()
         ingest = polled.start("ingest")
         says(ingest, "of an earlier run are sent first")
+        says(ingest, "they wait in")  # it has met the outage itself: a broker that is back before is no return to it
         own_servers.kafka.start(progress=False)
         says(ingest, "Kafka is back")
         polled.progresses(20)

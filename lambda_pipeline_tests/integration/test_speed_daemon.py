@@ -6,6 +6,7 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 from kafka import TopicPartition
+from kafka.errors import CoordinatorNotAvailableError
 
 from lambda_pipeline.speed import membership as membership_module
 from lambda_pipeline.storage.engine import transaction
@@ -85,8 +86,11 @@ def test_two_daemons_share_the_partitions_and_one_takes_over_when_the_other_leav
 
 
 def members(feed: Feed) -> list[set[int]]:
-    """The partitions of each member of the group."""
-    described = feed.admin.describe_groups([feed.group])[feed.group]
+    """The partitions of each member of the group; none while the broker still chooses the group's coordinator."""
+    try:
+        described = feed.admin.describe_groups([feed.group])[feed.group]
+    except CoordinatorNotAvailableError:
+        return []
     return [
         {number for topic in member["member_assignment"]["assigned_partitions"] for number in topic["partitions"]}
         for member in described["members"]
