@@ -85,6 +85,10 @@ class StaleOffsetsError(TransientError):
         self.partitions = partitions
 
 
+class StaleCatalogueError(TransientError):
+    """Locations were added, or the start of history lowered, since records were judged: judge them again."""
+
+
 class ImportRefusedError(TerminalError):
     """A file cannot be imported."""
 

@@ -6,17 +6,17 @@ runs and imports exclude each other.
 
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import sqlalchemy as sa
 
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import Observation, Validator
-from lambda_pipeline.errors import LogGapError
+from lambda_pipeline.errors import LogGapError, StaleCatalogueError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.dead_letters import insert_dead_letters
-from lambda_pipeline.storage.deployment import load_deployment
+from lambda_pipeline.storage.deployment import load_deployment, require_catalogue
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
 from lambda_pipeline.storage.log_partitions import (
@@ -53,6 +53,7 @@ class Chunk:
     observations: tuple[Incoming, ...]
     dead_letters: tuple[DeadLetter, ...]
     moves: dict[int, tuple[int, int]]
+    catalogue_version: int | None = None  # by which they were judged; None if that is not to be checked
 
 
 def advance_raw_data(
@@ -71,7 +72,6 @@ def advance_raw_data(
         logger.info("topic %s does not exist yet: nothing to store", topic_name)
         return run
     with transaction(engine) as database:
-        validator = load_deployment(database).validator()
         partitions = register_partitions(database, topic.log_id, topic.name, list(topic.partitions))
         gone = other_logs(database, topic.log_id, topic.name)
     for partition in gone:
@@ -83,8 +83,8 @@ def advance_raw_data(
         _refuse_cut_logs(partitions, read, bounds)
         for number, partition in partitions.items():
             _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
-        while not _store_ranges(engine, reader, partitions, bounds, validator, run):
-            logger.info("another run stores the same records; going on from its frontiers")
+        while not _store_ranges(engine, reader, partitions, bounds, run):
+            logger.info("another run stores the same records, or the catalogue changed: going on from the frontiers")
     return run
 
 
@@ -93,20 +93,23 @@ def _store_ranges(
     reader: LogReader,
     partitions: dict[int, LogPartition],
     bounds: dict[int, LogBounds],
-    validator: Validator,
     run: RawRun,
 ) -> bool:
-    """Store the log from the frontiers to `bounds`; False as soon as another run turns out to have moved a frontier.
+    """Store the log from the frontiers to `bounds`; False as soon as a chunk was given up (see `store_chunk`).
 
     A chunk that was given up leaves a hole before the next one, so nothing read after it may be stored.
     """
-    frontiers = load_frontiers(engine)
+    with transaction(engine, read_only=True) as database:
+        deployment, frontiers = load_deployment(database), _frontiers(database)
+    validator = deployment.validator()
     ranges = {
         number: (max(frontiers.get(p.id, 0), bounds[number].beginning), bounds[number].end)
         for number, p in partitions.items()
     }
     for batch in reader.read(ranges, CHUNK_RECORDS):
-        chunk = _judge_chunk(batch, partitions, validator, ranges)
+        chunk = replace(
+            _judge_chunk(batch, partitions, validator, ranges), catalogue_version=deployment.catalogue_version
+        )
         stored = retrying(lambda chunk=chunk: store_chunk(engine, chunk))  # type: ignore[misc]
         if stored is None:
             return False
@@ -125,11 +128,13 @@ def _store_ranges(
 def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
     """Store a chunk and move its frontiers, in one transaction; returns how many rows are new, None if given up.
 
-    1. Take the raw lock: no other run and no import stores meanwhile.
+    1. Take the raw lock: no other run and no import stores meanwhile, and the catalogue stays as it is.
     2. Give the chunk up unless every frontier is where it was when the chunk was read: another run moved it, and
-       neither may this one store again what that one did, nor leave out what it did not.
+       neither may this one store again what that one did, nor leave out what it did not. Also if the catalogue has
+       changed since the records were judged.
     3. Make the months' partitions.
-    4. COPY, insert what raw_data does not hold (the first stored position of a key never changes), count the hours.
+    4. COPY, insert what raw_data does not hold (the first stored position of a key never changes) and what is no dead
+       letter of the speed layer's, judged by an older catalogue: both layers agree for ever. Count the hours.
     5. Keep the dead letters; move the frontiers.
     """
     with transaction(engine) as database:
@@ -137,7 +142,11 @@ def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
         frontiers = _frontiers(database)
         if any(frontiers.get(partition, 0) != start for partition, (start, _) in chunk.moves.items()):
             return None
-        stored = _insert(database, chunk.observations)
+        try:
+            require_catalogue(database, chunk.catalogue_version)
+        except StaleCatalogueError:
+            return None
+        stored = _insert(database, chunk.observations, chunk.moves)
         insert_dead_letters(database, chunk.dead_letters)
         for partition, (_, end) in sorted(chunk.moves.items()):
             _move_frontier(database, partition, end)
@@ -160,7 +169,7 @@ def import_observations(engine: sa.Engine, observations: Sequence[Observation], 
                 Incoming(observation, source, partition.id, first + number)
                 for number, observation in enumerate(observations)
             ]
-            stored = _insert(database, rows)
+            stored = _insert(database, rows, {})
             _move_frontier(database, partition.id, first + len(rows))
         return stored
 
@@ -204,12 +213,17 @@ def _judge_chunk(
     return Chunk(tuple(observations), tuple(dead), moves)
 
 
-def _insert(database: sa.Connection, rows: Sequence[Incoming]) -> int:
+def _insert(database: sa.Connection, rows: Sequence[Incoming], moves: dict[int, tuple[int, int]]) -> int:
     months = {row.observation.timestamp.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for row in rows}
     for month in sorted(months):
         _ensure_month(database, month)
     copy_incoming(database, rows)
-    return int(database.execute(sql("batch/insert_raw")).scalar_one())
+    values = {
+        "partitions": list(moves),
+        "starts": [start for start, _ in moves.values()],
+        "ends": [end for _, end in moves.values()],
+    }
+    return int(database.execute(sql("batch/insert_raw"), values).scalar_one())
 
 
 def _ensure_month(database: sa.Connection, month: datetime) -> None:

@@ -18,9 +18,17 @@ _SHOWN_CHARACTERS = 300
 class BatchBuilder:
     """Collects records up to a size. Not safe to share between threads."""
 
-    def __init__(self, validator: Validator, max_records: int, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` gives seconds, for `age`."""
+    def __init__(
+        self,
+        validator: Validator,
+        max_records: int,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        catalogue_version: int | None = None,
+    ) -> None:
+        """`clock` gives seconds, for `age`; `catalogue_version` is the one that the validator judges by."""
         self._validator = validator
+        self._catalogue_version = catalogue_version
         self._max_records = max_records
         self._clock = clock
         self._start()
@@ -70,16 +78,25 @@ class BatchBuilder:
         gone = frozenset(partitions) & self._moves.keys()
         if not gone:
             return
-        rest = MicroBatch(tuple(self._observations), tuple(self._dead), tuple(self._moves.values())).without(gone)
+        rest = self._batch().without(gone)
         self._observations, self._dead = list(rest.observations), list(rest.dead_letters)
         self._bytes = {partition: size for partition, size in self._bytes.items() if partition not in gone}
         self._moves = {move.partition.id: move for move in rest.moves}
 
     def take(self) -> MicroBatch:
         """The batch as it is; the next one starts empty."""
-        batch = MicroBatch(tuple(self._observations), tuple(self._dead), tuple(self._moves.values()))
+        batch = self._batch()
         self._start()
         return batch
+
+    def judge_by(self, validator: Validator, catalogue_version: int) -> None:
+        """Forget everything, and judge by another catalogue from now on."""
+        self._validator, self._catalogue_version = validator, catalogue_version
+        self._start()
+
+    def _batch(self) -> MicroBatch:
+        moves = tuple(self._moves.values())
+        return MicroBatch(tuple(self._observations), tuple(self._dead), moves, self._catalogue_version)
 
 
 def _report(partition: LogPartition, dead: list[DeadLetter]) -> None:

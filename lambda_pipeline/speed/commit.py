@@ -13,6 +13,7 @@ from lambda_pipeline.domain.log import DeadLetter, Incoming
 from lambda_pipeline.errors import StaleOffsetsError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.dead_letters import insert_dead_letters
+from lambda_pipeline.storage.deployment import require_catalogue
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
 from lambda_pipeline.storage.log_partitions import LogPartition
@@ -30,11 +31,15 @@ class Move:
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """What one commit takes: valid observations, dead letters, and the offsets that both of them cover."""
+    """What one commit takes: valid observations, dead letters, and the offsets that both of them cover.
+
+    `catalogue_version` is the deployment's by which the records were judged; None if that is not to be checked.
+    """
 
     observations: tuple[Incoming, ...]
     dead_letters: tuple[DeadLetter, ...]
     moves: tuple[Move, ...]
+    catalogue_version: int | None = None
 
     def without(self, partitions: frozenset[int]) -> "MicroBatch":
         """What remains when some log partitions are another consumer's."""
@@ -42,6 +47,7 @@ class MicroBatch:
             tuple(one for one in self.observations if one.log_partition not in partitions),
             tuple(one for one in self.dead_letters if one.log_partition not in partitions),
             tuple(move for move in self.moves if move.partition.id not in partitions),
+            self.catalogue_version,
         )
 
 
@@ -52,14 +58,15 @@ def commit_micro_batch(
 
     1. COPY the observations into a temporary table; then wait for `await_turn`, where the batch before is not done.
     2. Take the publish lock shared: from here on no swap runs, and every statement sees the last one.
-    3. Compare and swap the stored offsets: a zombie, whose partitions another consumer moved on, stops here.
+    3. Compare and swap the stored offsets: a zombie, whose partitions another consumer moved on, stops here; and
+       one that judged by an older catalogue than the batch layer may have judged by since.
     4. Upsert `latest_observations` from the whole batch.
     5. Insert into `realtime_data`, in key order, what neither it nor the published part of `raw_data` holds.
     6. Add exactly what was inserted to `realtime_hourly`, pre-aggregated and in key order.
     7. Keep the dead letters.
 
-    Raises StaleOffsetsError (3., with the log partitions concerned), DatabaseUnavailableError; conflicts with other
-    transactions pass through to `retrying`.
+    Raises StaleOffsetsError (3., with the log partitions concerned), StaleCatalogueError (3.),
+    DatabaseUnavailableError; conflicts with other transactions pass through to `retrying`.
     """
     with transaction(engine) as connection:
         copy_incoming(connection, batch.observations)
@@ -67,6 +74,7 @@ def commit_micro_batch(
             await_turn()
         locks.hold_publish_shared(connection)
         _move_offsets(connection, batch.moves)
+        require_catalogue(connection, batch.catalogue_version)
         gained = 0
         if batch.observations:
             upsert_latest(connection)

@@ -15,7 +15,7 @@ from functools import partial
 import psycopg
 import sqlalchemy as sa
 
-from lambda_pipeline.errors import StaleOffsetsError, TransientError
+from lambda_pipeline.errors import StaleCatalogueError, StaleOffsetsError, TransientError
 from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch
 from lambda_pipeline.storage.engine import is_conflict
 
@@ -29,8 +29,9 @@ class Outcome:
     """A batch that is done with.
 
     `committed` is what of it was committed, `gained` how many observations the speed layer holds more, `refused` the
-    log partitions that turned out to be another consumer's, `seconds` how long the last attempt took and `attempts`
-    how many there were.
+    log partitions of which nothing was committed: they are another consumer's, or all of them where the records were
+    judged by an old catalogue (`is_outdated`), `seconds` how long the last attempt took, `attempts` how many there
+    were.
     """
 
     committed: MicroBatch
@@ -38,6 +39,7 @@ class Outcome:
     refused: frozenset[int]
     seconds: float
     attempts: int
+    is_outdated: bool = False
 
 
 @dataclass(slots=True)
@@ -155,6 +157,12 @@ class Committer:
                 refused |= error.partitions
                 batch = batch.without(error.partitions)
                 continue
+            except StaleCatalogueError as error:
+                logger.warning("%s The records of this batch are judged again.", error.message)
+                refused |= frozenset(move.partition.id for move in batch.moves)
+                return Outcome(
+                    batch.without(refused), 0, refused, time.monotonic() - started, attempts, is_outdated=True
+                )
             except TransientError as error:
                 logger.warning("waiting %.1f s: %s", pause, error)
             except (sa.exc.DBAPIError, psycopg.Error) as error:
@@ -169,7 +177,7 @@ class Committer:
 
     @staticmethod
     def _await_turn(job: _Job, batch: MicroBatch) -> None:
-        """Wait for the batch before. What was another consumer's in that one is so in this one."""
+        """Wait for the batch before. What was refused of that one is so of this one, which goes on from there."""
         before = job.before
         if before is None:
             return
@@ -179,4 +187,4 @@ class Committer:
         lost = before.outcome.refused & {move.partition.id for move in batch.moves}
         if lost:
             where = ", ".join(move.partition.at(move.expected) for move in batch.moves if move.partition.id in lost)
-            raise StaleOffsetsError(f"{where} follows what was already consumed by another consumer.", partitions=lost)
+            raise StaleOffsetsError(f"{where} follows records that were not committed.", partitions=lost)

@@ -66,7 +66,10 @@ class SpeedDaemon:
             deployment = load_deployment(database)
             _mention_old_logs(database, topic)
         self._timezone = deployment.timezone
-        self._builder = BatchBuilder(deployment.validator(), options.max_records)
+        self._builder = BatchBuilder(
+            deployment.validator(), options.max_records, catalogue_version=deployment.catalogue_version
+        )
+        self._is_outdated = False  # whether the catalogue has changed
         self._unreported: dict[int, int] = {}
         self._reported_at = 0.0
         self._last_commit = 0.0  # seconds that it took
@@ -115,7 +118,7 @@ class SpeedDaemon:
         """One round: settle what was committed, fetch more if there is room, hand over what is due."""
         self._settle(membership, committer)
         if not committer.is_busy:
-            membership.take_up()
+            self._take_up(membership)
         if self._builder.room:
             came = self._fetch(membership, committer, stop)
         else:
@@ -127,7 +130,7 @@ class SpeedDaemon:
         if self._is_due(came) and self._may_submit(membership, committer):
             self._settle(membership, committer)
             if not committer.is_busy:
-                membership.take_up()
+                self._take_up(membership)
             if not self._builder.is_empty:
                 committer.submit(self._builder.take())
         self._report(membership)
@@ -190,7 +193,10 @@ class SpeedDaemon:
     def _settle(self, membership: Membership, committer: Committer) -> None:
         """Take in what became of the batches that are done."""
         while (outcome := committer.outcome()) is not None:
-            if outcome.refused:
+            if outcome.is_outdated:
+                self._builder.drop(membership.let_go_all())
+                self._is_outdated = True
+            elif outcome.refused:
                 membership.let_go(outcome.refused)
                 self._builder.drop(outcome.refused)
             self._last_commit = outcome.seconds
@@ -198,6 +204,16 @@ class SpeedDaemon:
             _log(outcome)
             if self._on_commit is not None:
                 self._on_commit(outcome.committed, outcome.gained)
+
+    def _take_up(self, membership: Membership) -> None:
+        """Go on with partitions that are not gone on with, by the catalogue as it is now."""
+        if self._is_outdated:
+            with transaction(self._engine, read_only=True) as database:
+                deployment = load_deployment(database)
+            self._builder.judge_by(deployment.validator(), deployment.catalogue_version)
+            self._is_outdated = False
+            logger.info("judging by version %d of the catalogue from now on", deployment.catalogue_version)
+        membership.take_up()
 
     def _report(self, membership: Membership) -> None:
         """Tell Kafka's tools every now and then how far it is."""

@@ -158,6 +158,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             if tp in assigned:
                 self._consumer.pause(tp)
 
+    def let_go_all(self) -> frozenset[int]:
+        """Hold all partitions until they are taken up again; returns their log partition ids."""
+        ids = frozenset(self._partitions[number].id for number in self._next)
+        self.let_go(ids)
+        return ids
+
     def take_up(self) -> None:
         """Go on with newly assigned partitions where PostgreSQL says, wherever Kafka's group offsets are.
 
@@ -221,9 +227,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             found = positions(database, held.values())
         bounds = self._bounds(list(held))
         self._require_no_gap({number: found[held[number].id] for number in bounds}, bounds)
-        ids = frozenset(partition.id for partition in held.values())
-        self.let_go(ids)
-        return ids
+        return self.let_go_all()
 
     def report(self, offsets: dict[int, int]) -> None:
         """Commit offsets (by partition number) to Kafka, for the tools that watch lag."""

@@ -1,6 +1,7 @@
 """What a database belongs to: one city, one time zone, one start of history, and the locations that it knows."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -10,18 +11,23 @@ from lambda_pipeline.domain.catalogue import City, Location
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.observation import Validator
 from lambda_pipeline.domain.peak_hours import PeakWindow
-from lambda_pipeline.errors import DeploymentMismatchError, SchemaError
+from lambda_pipeline.errors import DeploymentMismatchError, SchemaError, StaleCatalogueError
+from lambda_pipeline.storage import locks
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """A database's city as the database knows it. `locations` has every location ever known, by name."""
+    """A database's city as the database knows it. `locations` has every location ever known, by name.
+
+    `catalogue_version` grows with every change of what records are judged by: locations, start of history, windows.
+    """
 
     city: str
     timezone: str
     history_start: date
     peak_windows: tuple[PeakWindow, ...]
     locations: dict[str, Location]
+    catalogue_version: int
 
     def clock(self) -> CityClock:
         """The city's clock."""
@@ -40,22 +46,27 @@ def claim(connection: sa.Connection, city: City, history_start: date, poll_inter
     Raises DeploymentMismatchError for another city or zone, CatalogueError for a zone of odd clock shifts.
     """
     city.clock().refuse_odd_shifts(history_start, datetime.now(UTC).date() + timedelta(days=3650))
-    if connection.execute(sa.text("select city from deployment for update")).one_or_none() is not None:
-        require_city(connection, city)
     connection.execute(
         sa.text(
-            "insert into deployment as d (city, timezone, history_start) values (:city, :timezone, :start) "
-            "on conflict (only_row) do update set history_start = least(d.history_start, excluded.history_start)"
+            "insert into deployment (city, timezone, history_start) values (:city, :timezone, :start) "
+            "on conflict (only_row) do nothing"
         ),
         {"city": city.name, "timezone": city.timezone, "start": history_start},
     )
+    connection.execute(sa.text("select from deployment for update"))
+    require_city(connection, city)
+    with _versioned(connection):
+        connection.execute(
+            sa.text("update deployment set history_start = :start where history_start > :start"),
+            {"start": history_start},
+        )
+        _store_windows(connection, city.peak_windows)
+        _upsert_locations(connection, city.locations, "catalogue")
     if poll_interval is not None:
         connection.execute(
             sa.text("update deployment set poll_interval_seconds = :seconds"),
             {"seconds": max(1, round(poll_interval.total_seconds()))},
         )
-    _store_windows(connection, city.peak_windows)
-    register_locations(connection, city.locations, "catalogue")
     connection.execute(
         sa.text(
             "update locations set is_active = (name = any(:names)) "
@@ -97,6 +108,37 @@ def settle_origin(connection: sa.Connection, *, is_simulated: bool) -> None:
 
 def register_locations(connection: sa.Connection, locations: Iterable[Location], origin: str) -> None:
     """Add locations ('catalogue' or 'import'), or bring the known ones up to date. The catalogue has the last word."""
+    with _versioned(connection):
+        _upsert_locations(connection, locations, origin)
+
+
+def require_catalogue(connection: sa.Connection, version: int | None) -> None:
+    """Raise StaleCatalogueError unless the catalogue is the one of this version (None: whichever it is).
+
+    Holds until the transaction ends if that holds the publish or the raw lock.
+    """
+    if version is None:
+        return
+    found = connection.execute(sa.text("select catalogue_version from deployment")).scalar()
+    if found != version:
+        raise StaleCatalogueError("the city's catalogue or its start of history was changed meanwhile.")
+
+
+@contextmanager
+def _versioned(connection: sa.Connection) -> Iterator[None]:
+    """Count the catalogue's version up if the block changes what records are judged by.
+
+    Under the locks of both layers' commits, so that each of them stands entirely before the change or after it.
+    """
+    before = load_deployment(connection)
+    yield
+    if load_deployment(connection) != before:
+        locks.hold_raw(connection)
+        locks.hold_publish(connection)
+        connection.execute(sa.text("update deployment set catalogue_version = catalogue_version + 1"))
+
+
+def _upsert_locations(connection: sa.Connection, locations: Iterable[Location], origin: str) -> None:
     rows = [
         {
             "name": location.name,
@@ -122,7 +164,9 @@ def register_locations(connection: sa.Connection, locations: Iterable[Location],
 
 def load_deployment(connection: sa.Connection) -> Deployment:
     """The deployment that the database holds. Raises SchemaError where it was never set up."""
-    row = connection.execute(sa.text("select city, timezone, history_start from deployment")).one_or_none()
+    row = connection.execute(
+        sa.text("select city, timezone, history_start, catalogue_version from deployment")
+    ).one_or_none()
     if row is None:
         raise SchemaError("the database belongs to no city yet.", "Run `lambda-pipeline db upgrade`.")
     windows = connection.execute(sa.text("select start_hour, end_hour from peak_windows order by start_hour"))
@@ -133,6 +177,7 @@ def load_deployment(connection: sa.Connection) -> Deployment:
         row.history_start,
         tuple(PeakWindow(*window) for window in windows),
         {place.name: Location(*place) for place in places},
+        row.catalogue_version,
     )
 
 
