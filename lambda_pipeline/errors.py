@@ -77,6 +77,10 @@ class UnionViolationError(TerminalError):
     """A publish would have left a covered row in the speed layer. Nothing was changed."""
 
 
+class PublishContentionError(TransientError):
+    """Others kept publishing an hour while this run prepared it. Nothing was changed."""
+
+
 class StaleOffsetsError(TransientError):
     """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
 

@@ -7,13 +7,14 @@ transaction, so that every reader sees each observation once, before and after.
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime
+from typing import Any
 
 import sqlalchemy as sa
 
 from lambda_pipeline.domain.city_time import HOUR
-from lambda_pipeline.errors import UnionViolationError
+from lambda_pipeline.errors import PublishContentionError, UnionViolationError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import begin, bound_transaction, retrying, session, transaction
 from lambda_pipeline.storage.migrate import run_script
@@ -35,6 +36,31 @@ class HourToPublish:
 
 
 @dataclass
+class Parity:
+    """What publishes found in the speed layer, against what batch says of the same positions.
+
+    `compared` rows left the speed layer at the position that batch has them from, `differing` of them with another AQI,
+    level, speed or ratio; `duplicates` left it because batch has their key from another position. `drift` counts the
+    locations and hours whose `realtime_hourly` was not the sum of its observations. `first_differing` is a
+    topic[partition]@offset. A difference stops no publish: from then on batch's values are served.
+    """
+
+    compared: int = 0
+    duplicates: int = 0
+    differing: int = 0
+    drift: int = 0
+    first_differing: str | None = None
+
+    def add(self, other: "Parity") -> None:
+        """Take in what another publish found."""
+        self.compared += other.compared
+        self.duplicates += other.duplicates
+        self.differing += other.differing
+        self.drift += other.drift
+        self.first_differing = self.first_differing or other.first_differing
+
+
+@dataclass
 class PublishRun:
     """What a publish of many hours did. `rows` are raw rows in the published hours, `moved` those that left speed."""
 
@@ -42,6 +68,7 @@ class PublishRun:
     rows: int = 0
     moved: int = 0
     prepared_again: int = 0
+    parity: Parity = field(default_factory=Parity)
 
 
 def hours_to_publish(engine: sa.Engine, first: date, until: date, *, everything: bool = False) -> list[HourToPublish]:
@@ -60,7 +87,8 @@ def publish_hours(
 ) -> PublishRun:
     """Prepare hours in chunks and swap them in one after the other, the publish lock released in between.
 
-    Raises UnionViolationError, with nothing of that hour changed, if the union's promise would break.
+    Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well, and
+    UnionViolationError if the union's promise would break.
     """
     run = PublishRun()
     with session(engine) as connection:
@@ -69,7 +97,7 @@ def publish_hours(
             while pending:
                 attempt += 1
                 if attempt > _ATTEMPTS:
-                    raise UnionViolationError(
+                    raise PublishContentionError(
                         f"hour {pending[0].hour_start.isoformat()} was published by others {_ATTEMPTS} times "
                         "while this run prepared it.",
                         "Run it again when they are done.",
@@ -77,7 +105,7 @@ def publish_hours(
                 prepare(connection, [hour.hour_start for hour in pending], timezone)
                 late = []
                 for hour in pending:
-                    moved = retrying(lambda hour=hour: swap(connection, hour.hour_start, timezone, run_id))  # type: ignore[misc]
+                    moved = retrying(lambda hour=hour: swap(connection, hour.hour_start, timezone, run_id, run.parity))  # type: ignore[misc]
                     if moved is None:
                         late.append(hour)
                         continue
@@ -90,26 +118,37 @@ def publish_hours(
 
 
 def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str) -> None:
-    """Aggregate hours into the session's staging table and note the frontiers, in one snapshot and without a lock."""
+    """Aggregate hours into the session's staging tables and note the frontiers, in one snapshot and without a lock.
+
+    Where the speed layer holds something of them, note also which of its rows the results contain, and measure it.
+    """
+    values = {"start": min(hours), "end": max(hours) + HOUR, "hours": list(hours), "timezone": timezone}
     with begin(connection, "REPEATABLE READ"):
         run_script(connection, sql_text("batch/create_prepared"))
         connection.execute(sql("batch/prepare_frontiers"))
-        connection.execute(
-            sql("batch/prepare_aggregations"),
-            {"start": min(hours), "end": max(hours) + HOUR, "hours": list(hours), "timezone": timezone},
-        )
+        connection.execute(sql("batch/prepare_aggregations"), values)
+        held = list(connection.execute(sql("batch/held_by_speed"), values).scalars())
+        if held:
+            values |= {"start": min(held), "end": max(held) + HOUR, "hours": held}
+            connection.execute(sql("batch/prepare_moves"), values)
+            connection.execute(sql("batch/prepare_drift"), values)
 
 
-def swap(connection: sa.Connection, hour: datetime, timezone: str, run_id: str) -> int | None:
+def swap(
+    connection: sa.Connection, hour: datetime, timezone: str, run_id: str, total: Parity | None = None
+) -> int | None:
     """Publish one prepared hour; returns how many rows left the speed layer, or None if it must be prepared again.
 
     1. Take the publish lock: no speed commit and no other swap until this one ends.
     2. Give up if the hour's coverage is already beyond the prepared frontiers: a newer result must not be undone.
     3. Replace the hour's aggregates, also the city's.
     4. Set the hour's coverage to the prepared frontiers.
-    5. Delete from `realtime_data` exactly the rows whose key was published.
+    5. Delete from `realtime_data` exactly the rows whose key was published: those that the prepare found, at the place
+       and position where it found them; then, by key, what was consumed since.
     6. Check that no row is left below the coverage: a slip must be loud, never a silent loss.
     7. Recompute the hour of `realtime_hourly` from what remains; note the publication.
+
+    What it measured of the two layers is added to `total` when it is committed.
     """
     values = {"hour": hour, "end": hour + HOUR, "timezone": timezone}
     with begin(connection, "READ COMMITTED"):
@@ -122,18 +161,62 @@ def swap(connection: sa.Connection, hour: datetime, timezone: str, run_id: str) 
         connection.execute(sql("batch/replace_hour"), values)
         connection.execute(sql("batch/replace_city_hour"), values)
         connection.execute(sql("batch/cover_hour"), values)
-        moved = connection.execute(sql("batch/remove_published"), values).rowcount
-        left = connection.execute(sql("batch/find_uncovered"), values).one_or_none()
-        if left is not None:
-            raise UnionViolationError(
-                f"{left.topic}[{left.partition}]@{left.log_offset} ({left.location}, {left.timestamp.isoformat()}) "
-                f"is covered by the publish of hour {hour.isoformat()}, but not in raw_data. Nothing was changed.",
-                "This is a defect or a damaged raw_data; please report it with the log of this run.",
-            )
+        moved, parity = _remove(connection, "batch/remove_prepared", values)
         connection.execute(sql("batch/clear_realtime_hour"), values)
-        connection.execute(sql("batch/recompute_realtime_hour"), values)
-        connection.execute(sql("batch/note_publication"), {"hour": hour, "run_id": run_id, "engine": ENGINE})
-    return int(moved)
+        if connection.execute(sql("batch/is_held"), values).scalar_one():
+            more, found = _remove(connection, "batch/remove_published", values)
+            moved += more
+            parity.add(found)
+            _refuse_uncovered(connection, values)
+            connection.execute(sql("batch/recompute_realtime_hour"), values)
+        parity.drift = connection.execute(sql("batch/hour_drift"), values).scalar_one()
+        noted = {
+            "compared": parity.compared,
+            "duplicates": parity.duplicates,
+            "differing": parity.differing,
+            "drift": parity.drift,
+        }
+        connection.execute(sql("batch/note_publication"), {"hour": hour, "run_id": run_id, "engine": ENGINE, **noted})
+    _warn_of_differences(hour, parity)
+    if total is not None:
+        total.add(parity)
+    return moved
+
+
+def _remove(connection: sa.Connection, statement: str, values: dict[str, Any]) -> tuple[int, Parity]:
+    """Delete rows of the hour from the speed layer; how many, and what the comparison says of them."""
+    row = connection.execute(sql(statement), values).one()
+    parity = Parity(row.compared, row.moved - row.compared, row.differing)
+    if row.differing:
+        partition, offset = row.first_differing
+        where = connection.execute(sql("batch/name_position"), {"partition": partition, "offset": offset})
+        parity.first_differing = where.scalar_one()
+    return row.moved, parity
+
+
+def _refuse_uncovered(connection: sa.Connection, values: dict[str, Any]) -> None:
+    left = connection.execute(sql("batch/find_uncovered"), values).one_or_none()
+    if left is not None:
+        raise UnionViolationError(
+            f"{left.topic}[{left.partition}]@{left.log_offset} ({left.location}, {left.timestamp.isoformat()}) "
+            f"is covered by the publish of hour {values['hour'].isoformat()}, but not in raw_data. "
+            "Nothing was changed.",
+            "This is a defect or a damaged raw_data; please report it with the log of this run.",
+        )
+
+
+def _warn_of_differences(hour: datetime, parity: Parity) -> None:
+    if parity.differing:
+        logger.warning(
+            "hour %s: %d of %d observations had other values in the speed layer than in raw_data, first %s; "
+            "the batch layer's are served from now on",
+            hour.isoformat(), parity.differing, parity.compared, parity.first_differing,
+        )  # fmt: skip
+    if parity.drift:
+        logger.warning(
+            "hour %s: realtime_hourly was not the sum of realtime_data at %d locations",
+            hour.isoformat(), parity.drift,
+        )  # fmt: skip
 
 
 def _chunks(hours: Sequence[HourToPublish]) -> Iterator[list[HourToPublish]]:

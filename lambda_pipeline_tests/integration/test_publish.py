@@ -13,7 +13,7 @@ from lambda_pipeline.batch import raw_data
 from lambda_pipeline.batch.days import DayTable, compute_days
 from lambda_pipeline.batch.publish import HourToPublish, hours_to_publish, prepare, publish_hours, swap
 from lambda_pipeline.batch.raw_data import import_observations, load_frontiers, store_chunk
-from lambda_pipeline.errors import UnionViolationError
+from lambda_pipeline.errors import TransientError, UnionViolationError
 from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline_tests.integration.observations import (
     DAY,
@@ -364,6 +364,19 @@ def test_a_swap_of_the_same_positions_gives_the_same_result(
     assert results(database) == before
 
 
+def test_an_hour_that_others_keep_publishing_may_be_tried_again(
+    database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log.append(seen(0, aqi=10))
+    log.consume()
+    log.store()
+    monkeypatch.setattr(publish_module, "swap", lambda *_: None)
+    before = contents(database)
+    with pytest.raises(TransientError, match=r"hour 2025-06-02T03:00:00\+00:00 was published by others 5 times"):
+        publish_hours(database.writer, [HourToPublish(HOUR, 1)], ZONE, "test")
+    assert contents(database) == before
+
+
 def test_publish_hours_prepares_again_what_others_published_meanwhile(
     database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,13 +433,23 @@ def test_a_covered_row_that_raw_data_lost_is_named_and_nothing_changes(
     assert served(database) == ("speed", 3, 60, 3, 0, 0)
 
 
-@pytest.mark.parametrize("query", ["replace_hour", "cover_hour", "remove_published", "recompute_realtime_hour"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "replace_hour",
+        "cover_hour",
+        "remove_prepared",
+        "remove_published",
+        "recompute_realtime_hour",
+        "note_publication",
+    ],
+)
 def test_a_swap_that_fails_at_any_step_leaves_nothing(
     database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, query: str
 ) -> None:
-    log.append(seen(0, aqi=10))
+    log.append(seen(0, aqi=10), seen(6, aqi=20))
     log.consume()
-    log.store()
+    log.store(1)  # something of the hour remains in the speed layer
     before = contents(database)
     real = publish_module.sql
 

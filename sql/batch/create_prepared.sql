@@ -27,4 +27,19 @@ create temporary table if not exists prepared_aggregations (
     max_ratio double precision,
     primary key (hour_start, location)
 );
-truncate prepared_frontiers, prepared_aggregations
+-- What the speed layer holds of the hours and raw_data too, found before the lock is taken. A swap deletes by `place`,
+-- where a row can be fetched without a search, and only if the position is still the one that was found there.
+create temporary table if not exists prepared_moves (
+    hour_start timestamptz not null,
+    place tid not null,
+    log_partition smallint not null,
+    log_offset bigint not null,
+    is_same boolean not null,               -- raw_data has the key from this position, not from another one
+    differs boolean not null                -- is_same, and yet other values
+);
+create index if not exists prepared_moves_hour on prepared_moves (hour_start);
+create temporary table if not exists prepared_drift (
+    hour_start timestamptz primary key,
+    locations integer not null              -- whose row of realtime_hourly is not the sum of their observations
+);
+truncate prepared_frontiers, prepared_aggregations, prepared_moves, prepared_drift

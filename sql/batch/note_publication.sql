@@ -1,5 +1,10 @@
-insert into published_hours (hour_start, city_date, publication, run_id, engine, rows)
-select hour_start, min(date), nextval('publication_sequence'), :run_id, :engine, sum(data_points_count)
+insert into published_hours (
+    hour_start, city_date, publication, run_id, engine, rows,
+    parity_compared, parity_duplicates, parity_differing, parity_drift
+)
+select
+    hour_start, min(date), nextval('publication_sequence'), :run_id, :engine, sum(data_points_count),
+    :compared, :duplicates, :differing, :drift
 from prepared_aggregations
 where hour_start = :hour
 group by hour_start
@@ -8,5 +13,8 @@ on conflict (hour_start) do update set
     published_at = now(),
     run_id = excluded.run_id,
     engine = excluded.engine,
-    rows = excluded.rows
-returning rows
+    rows = excluded.rows,
+    parity_compared = excluded.parity_compared,
+    parity_duplicates = excluded.parity_duplicates,
+    parity_differing = excluded.parity_differing,
+    parity_drift = excluded.parity_drift

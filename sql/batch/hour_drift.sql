@@ -1,0 +1,1 @@
+select coalesce((select locations from prepared_drift where hour_start = :hour), 0)
