@@ -2,18 +2,32 @@
 
 import dagster as dg
 
-from lambda_pipeline.automation import build_job, build_schedules, resources
-from lambda_pipeline.batch.assets import REALTIME_DATA, build_assets
+from lambda_pipeline.automation.failures import build_failure_sensor
+from lambda_pipeline.automation.jobs import build_job, resources
+from lambda_pipeline.automation.schedules import build_schedules
+from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
+from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
+from lambda_pipeline.automation.webhook import Webhook
+from lambda_pipeline.batch.assets import build_assets
+from lambda_pipeline.batch.checks import build_checks
+from lambda_pipeline.batch.surroundings import SURROUNDINGS
 from lambda_pipeline.settings import load_settings
 
 settings = load_settings()
-city = settings.city
+city = (settings.city.timezone, settings.history_start)
+alerts = settings.alert_webhook_url
 batch_layer = build_job()
 
 defs = dg.Definitions(
-    assets=[REALTIME_DATA, *build_assets(city.timezone, settings.history_start)],
+    assets=[*SURROUNDINGS, *build_assets(*city)],
+    asset_checks=build_checks(*city),
     jobs=[batch_layer],
-    schedules=build_schedules(batch_layer, city.timezone, settings.history_start),
+    schedules=build_schedules(batch_layer, *city),
+    sensors=[
+        build_stale_hours_sensor(batch_layer, *city),
+        build_speed_layer_sensor(),
+        build_failure_sensor(Webhook(alerts.get_secret_value()) if alerts else None),
+    ],
     resources=resources(),
     executor=dg.in_process_executor,
 )

@@ -81,6 +81,10 @@ class PublishContentionError(TransientError):
     """Others kept publishing an hour while this run prepared it. Nothing was changed."""
 
 
+class BatchRunFailedError(TerminalError):
+    """A batch run failed because of what one of its checks found."""
+
+
 class StaleOffsetsError(TransientError):
     """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
 

@@ -109,6 +109,10 @@ class Settings(BaseSettings):
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
         description="Longest that the speed daemon lets a record wait for others before it is committed, in seconds.",
     )  # fmt: skip
+    alert_webhook_url: SecretStr | None = Field(
+        None, alias="ALERT_WEBHOOK_URL",
+        description="Where failed runs are posted, as JSON with a text; none: they are only logged.",
+    )  # fmt: skip
     listen: str = Field("127.0.0.1", alias="LAMBDA_LISTEN", description="Address that what is served listens on.")
     dashboard_port: _Port = Field(
         8501, alias="LAMBDA_DASHBOARD_PORT", description="The dashboard's port; the next free one if taken."

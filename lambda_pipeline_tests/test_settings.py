@@ -19,6 +19,7 @@ SECRET = "postgresql://somebody:verysecret@host/lambda"
 FIRST_SYSTEMS = {
     "TOMTOM_API_KEY", "AQICN_TOKEN", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_CONSUMER_GROUP", "DATABASE_URL",
 }  # fmt: skip
+COMMON = {"ALERT_WEBHOOK_URL"}
 
 
 @pytest.fixture(autouse=True)
@@ -33,7 +34,7 @@ def nothing_is_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def test_names_are_the_first_systems_or_begin_with_ours() -> None:
-    assert {name for name in NAMES.values() if not name.startswith("LAMBDA_")} == FIRST_SYSTEMS
+    assert {name for name in NAMES.values() if not name.startswith("LAMBDA_")} == FIRST_SYSTEMS | COMMON
     assert len(set(NAMES.values())) == len(NAMES)
 
 
@@ -45,7 +46,7 @@ def test_every_setting_is_described_in_a_sentence() -> None:
 def test_every_secret_is_masked_by_its_type() -> None:
     assert {
         "tomtom_api_key", "aqicn_token", "database_url", "owner_database_url", "reader_database_url",
-        "dagster_database_url",
+        "dagster_database_url", "alert_webhook_url",
     } == SECRETS  # fmt: skip
 
 
@@ -62,6 +63,7 @@ def test_the_defaults_are_the_designs() -> None:
     assert {name for name in NAMES if getattr(settings, name) is None} == {
         "tomtom_api_key", "aqicn_token", "kafka_bootstrap_servers", "database_url", "owner_database_url",
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
+        "alert_webhook_url",
     }  # fmt: skip
 
 
@@ -75,6 +77,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "database_url": (SECRET, SecretStr(SECRET)),
     "owner_database_url": (SECRET, SecretStr(SECRET)),
     "reader_database_url": (SECRET, SecretStr(SECRET)),
+    "alert_webhook_url": (SECRET, SecretStr(SECRET)),
     "dagster_database_url": (SECRET, SecretStr(SECRET.replace("postgresql", "postgresql+psycopg2"))),
     "city_name": ("mine.toml", "mine.toml"),
     "home": ("/data", Path("/data")),

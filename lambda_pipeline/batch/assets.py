@@ -1,4 +1,4 @@
-"""The batch layer's assets: a window, one call, and what it did as metadata.
+"""The batch layer's assets: a window of days, one call, and what it did as metadata.
 
 No `from __future__ import annotations` here: Dagster reads the context's annotation at import.
 """
@@ -6,16 +6,20 @@ No `from __future__ import annotations` here: Dagster reads the context's annota
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import sqlalchemy as sa
 
-from lambda_pipeline.batch.days import DayTable, compute_days
-from lambda_pipeline.batch.partitions import city_days, window
+from lambda_pipeline.batch import columns
+from lambda_pipeline.batch.days import DAY_TABLES, DayTable, compute_days
+from lambda_pipeline.batch.partitions import Days, city_days, each_day, window
+from lambda_pipeline.batch.progress import Progress
 from lambda_pipeline.batch.publish import ENGINE, hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import advance_raw_data
+from lambda_pipeline.batch.surroundings import LOG, OWNERS
 from lambda_pipeline.domain.city_time import HOUR
+from lambda_pipeline.domain.peak_hours import OBSERVED_PEAK_DAYS
 from lambda_pipeline.resources import DatabaseResource, LogResource
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.sql import sql
@@ -23,7 +27,14 @@ from lambda_pipeline.storage.sql import sql
 # Backfill policies are "beta" in Dagster 1.13, which it says at every single asset.
 warnings.filterwarnings("ignore", message=".*backfill_policy.*", category=dg.BetaWarning)
 
-ASSET_NAMES = ("raw_data", "hourly_aggregations", "daily_aggregations", "peak_hours_analysis", "peak_hours")
+ASSET_NAMES = ("raw_data", "hourly_aggregations", *DAY_TABLES)
+GROUP = "batch_layer"
+_DAY_DESCRIPTIONS: dict[DayTable, str] = {
+    "daily_aggregations": "The days per location, with their peak hours split off, from the published hours.",
+    "peak_hours_analysis": "Average traffic level and AQI per location and hour, with the peak flag, as the first "
+    "system kept them. Says also which hours really are the peaks, beside the configured windows.",
+    "peak_hours": "The worst hour and place of each day, for AQI and for traffic.",
+}
 
 
 class PublishConfig(dg.Config):
@@ -34,28 +45,41 @@ class PublishConfig(dg.Config):
 
 
 def build_assets(timezone: str, history_start: date) -> Sequence[dg.AssetsDefinition]:
-    """The five assets of a city, partitioned by its days."""
+    """The five assets of a city, partitioned by its days. A range of days is one run, one pass over the log."""
     partitions = city_days(timezone, history_start)
-    policy = dg.BackfillPolicy.single_run()
+    return [
+        _raw_data(partitions),
+        _hourly_aggregations(partitions, timezone),
+        *(_day_table(table, partitions) for table in DAY_TABLES),
+    ]
 
+
+def _raw_data(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     @dg.asset(
-        name="raw_data", group_name="batch_history", kinds={"kafka", "postgres"}, deps=["realtime_data"],
-        partitions_def=partitions, backfill_policy=policy,
+        name="raw_data", group_name=GROUP, kinds={"kafka", "postgres"}, owners=OWNERS, deps=[LOG],
+        partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run(), freshness_policy=_freshness(),
+        metadata={"dagster/table_name": "raw_data", **columns.column_metadata(columns.RAW_DATA)},
         description="Every record that the log ever held, stored once, up to a frontier per log partition. "
         "A run stores whatever is new, whichever day it belongs to, and reports the rows of its own days.",
     )  # fmt: skip
     def raw_data(
-        context: dg.AssetExecutionContext, database: DatabaseResource, log: LogResource
+        context: dg.AssetExecutionContext,
+        database: DatabaseResource,
+        log: LogResource,
+        progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        first, until = window(context)
+        days = window(context)
         with _engine(database) as engine:
-            run = advance_raw_data(engine, log.connection(), log.topic(), accept_loss=log.accept_loss)
-            rows = _count(engine, "batch/count_raw", first, until)
+            run = advance_raw_data(
+                engine, log.connection(), log.topic(), accept_loss=log.accept_loss,
+                on_progress=lambda done, total: progress.report("raw_data", done, total),
+            )  # fmt: skip
+            described = _describe(context, engine, "raw_data", days)
         positions = {name: f"{start} to {end}" for name, (start, end) in run.positions.items()}
         context.log.info("stored %d of %d new records; positions %s", run.stored, run.records, positions)
         return dg.MaterializeResult(
             metadata={
-                **_window_metadata(first, until, rows),
+                **described,
                 "records_read": run.records,
                 "records_stored": run.stored,
                 "dead_letters": run.dead_letters,
@@ -63,71 +87,90 @@ def build_assets(timezone: str, history_start: date) -> Sequence[dg.AssetsDefini
             }
         )
 
+    return raw_data
+
+
+def _hourly_aggregations(partitions: dg.PartitionsDefinition, timezone: str) -> dg.AssetsDefinition:
     @dg.asset(
-        name="hourly_aggregations", group_name="batch_results", kinds={"postgres"}, deps=[raw_data],
-        partitions_def=partitions, backfill_policy=policy,
+        name="hourly_aggregations", group_name=GROUP, kinds={"postgres"}, owners=OWNERS, deps=["raw_data"],
+        partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run(), freshness_policy=_freshness(),
+        metadata={
+            "dagster/table_name": "batch_aggregations",
+            **columns.column_metadata(columns.HOURLY, "raw_data", columns.HOURLY_LINEAGE),
+        },
         description="The hours of the days, aggregated per location and published: from then on they are served by "
         "the batch layer, and the speed layer holds only what came after. Only stale hours, unless all are asked for.",
     )  # fmt: skip
     def hourly_aggregations(
-        context: dg.AssetExecutionContext, config: PublishConfig, database: DatabaseResource
+        context: dg.AssetExecutionContext,
+        config: PublishConfig,
+        database: DatabaseResource,
+        progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        first, until = window(context)
+        days = window(context)
         with _engine(database) as engine:
-            hours = hours_to_publish(engine, first, until, everything=config.everything)
+            hours = hours_to_publish(engine, *days, everything=config.everything)
             if config.closed_only:
                 now = datetime.now(UTC)
                 hours = [hour for hour in hours if hour.hour_start + HOUR <= now]
-            run = publish_hours(engine, hours, timezone, context.run_id)
-            rows = _count(engine, "batch/count_hourly", first, until)
+            again = _published_before(engine, [hour.hour_start for hour in hours])
+            published = 0
+
+            def on_hour(_hour: object) -> None:
+                nonlocal published
+                published += 1
+                progress.report("hourly_aggregations", published, len(hours))
+
+            run = publish_hours(engine, hours, timezone, context.run.run_id, on_hour)
+            described = _describe(context, engine, "hourly_aggregations", days)
         context.log.info("published %d hours of %d raw rows, %d left the speed layer", run.hours, run.rows, run.moved)
         return dg.MaterializeResult(
             metadata={
-                **_window_metadata(first, until, rows),
+                **described,
                 "hours_published": run.hours,
+                "hours_again": again,
                 "raw_rows": run.rows,
                 "moved_from_speed": run.moved,
+                "differing_from_speed": run.parity.differing,
                 "prepared_again": run.prepared_again,
                 "engine": ENGINE,
             }
         )
 
-    return [
-        raw_data,
-        hourly_aggregations,
-        _day_asset(
-            "daily_aggregations", hourly_aggregations, partitions, policy,
-            "The days per location, with their peak hours split off, from the published hours.",
-        ),
-        _day_asset(
-            "peak_hours_analysis", hourly_aggregations, partitions, policy,
-            "Average traffic level and AQI per location and hour, with the peak flag, as the first system kept them.",
-        ),
-        _day_asset(
-            "peak_hours", hourly_aggregations, partitions, policy,
-            "The worst hour and place of each day, for AQI and for traffic.",
-        ),
-    ]  # fmt: skip
+    return hourly_aggregations
 
 
-def _day_asset(
-    table: DayTable,
-    upstream: dg.AssetsDefinition,
-    partitions: dg.PartitionsDefinition,
-    policy: dg.BackfillPolicy,
-    description: str,
-) -> dg.AssetsDefinition:
+def _day_table(table: DayTable, partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    shown, lineage = {
+        "daily_aggregations": (columns.DAILY, columns.DAILY_LINEAGE),
+        "peak_hours_analysis": (columns.PEAK_HOURS_ANALYSIS, columns.PEAK_HOURS_ANALYSIS_LINEAGE),
+        "peak_hours": (columns.PEAK_HOURS, columns.PEAK_HOURS_LINEAGE),
+    }[table]
+
     @dg.asset(
-        name=table, group_name="batch_results", kinds={"postgres"}, deps=[upstream],
-        partitions_def=partitions, backfill_policy=policy, description=description,
+        name=table, group_name=GROUP, kinds={"postgres"}, owners=OWNERS, deps=["hourly_aggregations"],
+        partitions_def=partitions, backfill_policy=dg.BackfillPolicy.single_run(), freshness_policy=_freshness(),
+        metadata={
+            "dagster/table_name": "batch_aggregations" if table == "daily_aggregations" else table,
+            **columns.column_metadata(shown, "hourly_aggregations", lineage),
+        },
+        description=_DAY_DESCRIPTIONS[table],
     )  # fmt: skip
     def day_table(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
-        first, until = window(context)
+        days = window(context)
         with _engine(database) as engine:
-            rows = compute_days(engine, table, first, until, context.run_id)
-        return dg.MaterializeResult(metadata=_window_metadata(first, until, rows))
+            compute_days(engine, table, *days, context.run.run_id)
+            described = _describe(context, engine, table, days)
+            if table == "peak_hours_analysis":
+                described["observed_peaks"] = dg.MetadataValue.md(_observed_peaks(engine, days[1]))
+        return dg.MaterializeResult(metadata=described)
 
     return day_table
+
+
+def _freshness() -> dg.FreshnessPolicy:
+    """Every hour something is published; two runs in a row may fail before it is called late."""
+    return dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=6), warn_window=timedelta(hours=3))
 
 
 @contextmanager
@@ -139,22 +182,44 @@ def _engine(database: DatabaseResource) -> Iterator[sa.Engine]:
         engine.dispose()
 
 
-def _count(engine: sa.Engine, query: str, first: date, until: date) -> int:
+def _describe(
+    context: dg.AssetExecutionContext, engine: sa.Engine, table: str, days: Days
+) -> dict[str, dg.MetadataValue]:
+    """Note each day's rows at its own partition; what is said of the whole window is returned."""
+    first, until = days
     with transaction(engine, read_only=True) as connection:
-        return int(connection.execute(sql(query), {"first": first, "until": until}).scalar_one())
-
-
-def _window_metadata(first: date, until: date, rows: int) -> dict[str, dg.MetadataValue]:
+        found = connection.execute(sql(f"batch/count_{table}"), {"first": first, "until": until})
+        rows = {row.day: int(row.rows) for row in found}
+    for day in each_day(first, until):
+        context.add_asset_metadata({"dagster/partition_row_count": rows.get(day, 0)}, partition_key=day.isoformat())
+    last = until - timedelta(days=1)
     return {
-        "dagster/row_count": dg.MetadataValue.int(rows),
-        "window": dg.MetadataValue.text(f"{first.isoformat()} up to before {until.isoformat()}, city days"),
+        "window": dg.MetadataValue.text(f"{first}" if first == last else f"{first} to {last}"),
+        "window_rows": dg.MetadataValue.int(sum(rows.values())),
     }
 
 
-REALTIME_DATA = dg.AssetSpec(
-    "realtime_data",
-    group_name="speed",
-    kinds={"kafka", "postgres"},
-    description="What the speed daemon consumed and no publish contains yet. Filled continuously by "
-    "`lambda-pipeline speed`, outside Dagster.",
-)
+def _published_before(engine: sa.Engine, hours: list[datetime]) -> int:
+    """How many of the hours have a result already."""
+    query = sa.text("select count(*) from published_hours where hour_start = any(:hours)")
+    with transaction(engine, read_only=True) as connection:
+        return int(connection.execute(query, {"hours": hours}).scalar_one())
+
+
+def _observed_peaks(engine: sa.Engine, until: date) -> str:
+    """How the configured windows compare with the peaks of the four weeks before a day, as a table in Markdown."""
+    values = {"first": until - timedelta(days=OBSERVED_PEAK_DAYS), "until": until}
+    with transaction(engine, read_only=True) as connection:
+        rows = connection.execute(sql("batch/observed_peaks"), values).all()
+    lines = [
+        f"Average days of the {OBSERVED_PEAK_DAYS} days before {until}: city hours that are peaks in at least half of "
+        "the locations, beside the configured windows.",
+        "",
+        "| days | configured | traffic peaks | AQI peaks |",
+        "| --- | --- | --- | --- |",
+        *(
+            f"| {row.days} | {row.configured or 'none'} | {row.traffic or 'none'} | {row.aqi or 'none'} |"
+            for row in rows
+        ),
+    ]
+    return "\n".join(lines)

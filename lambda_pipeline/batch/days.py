@@ -1,7 +1,7 @@
 """The tables of a day, computed from its published hours. Running them again gives the same rows."""
 
 from datetime import date
-from typing import Literal
+from typing import Literal, get_args
 
 import sqlalchemy as sa
 
@@ -10,6 +10,7 @@ from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.sql import sql
 
 DayTable = Literal["daily_aggregations", "peak_hours_analysis", "peak_hours"]
+DAY_TABLES: tuple[DayTable, ...] = get_args(DayTable)
 
 
 def compute_days(engine: sa.Engine, table: DayTable, first: date, until: date, run_id: str) -> int:

@@ -5,7 +5,7 @@ runs and imports exclude each other.
 """
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
@@ -57,14 +57,20 @@ class Chunk:
 
 
 def advance_raw_data(
-    engine: sa.Engine, connection: KafkaConnection, topic_name: str, *, accept_loss: bool = False
+    engine: sa.Engine,
+    connection: KafkaConnection,
+    topic_name: str,
+    *,
+    accept_loss: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
 ) -> RawRun:
     """Store every record of the log from the frontiers to its present end, whatever hour it belongs to.
 
     In transactions of at most `CHUNK_RECORDS` records, each of which moves rows and frontiers together, so that
     memory stays flat and a killed run leaves nothing half done. Where retention took records that were not stored
     yet, they come out of `realtime_data`; what is not there either raises LogGapError, or is noted in `log_gaps`
-    with `accept_loss`. Raises BrokerUnavailableError, DatabaseUnavailableError.
+    with `accept_loss`. `on_progress(done, total)` is told of records. Raises BrokerUnavailableError,
+    DatabaseUnavailableError.
     """
     run = RawRun()
     topic = find_topic(connection, topic_name)
@@ -83,7 +89,7 @@ def advance_raw_data(
         _refuse_cut_logs(partitions, read, bounds)
         for number, partition in partitions.items():
             _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
-        while not _store_ranges(engine, reader, partitions, bounds, run):
+        while not _store_ranges(engine, reader, partitions, bounds, run, on_progress or _ignore):
             logger.info("another run stores the same records, or the catalogue changed: going on from the frontiers")
     return run
 
@@ -94,6 +100,7 @@ def _store_ranges(
     partitions: dict[int, LogPartition],
     bounds: dict[int, LogBounds],
     run: RawRun,
+    on_progress: Callable[[int, int], None],
 ) -> bool:
     """Store the log from the frontiers to `bounds`; False as soon as a chunk was given up (see `store_chunk`).
 
@@ -122,7 +129,12 @@ def _store_ranges(
             name = f"{partition.topic}[{number}]"
             run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
             ranges[number] = (end, ranges[number][1])
+        on_progress(run.records, run.records + sum(end - start for start, end in ranges.values()))
     return True
+
+
+def _ignore(_done: int, _total: int) -> None:
+    """Nobody waits for it."""
 
 
 def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:

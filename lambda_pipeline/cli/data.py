@@ -9,6 +9,7 @@ from typing import Any
 import typer
 
 from lambda_pipeline.cli import common
+from lambda_pipeline.cli.backfill import backfill
 from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.serving.choices import Format, What
 
@@ -19,59 +20,6 @@ def register(app: typer.Typer) -> None:
     app.command("import")(import_)
     app.command()(export)
     app.command()(status)
-
-
-def backfill(
-    first: str = common.FROM,
-    until: str = common.TO,
-    everything: bool = typer.Option(False, "--all", help="Publish also the hours whose result is up to date."),
-    accept_loss: bool = typer.Option(
-        False, "--accept-loss", help="Note records that left the log unread in log_gaps, and go on."
-    ),
-    closed_only: bool = typer.Option(
-        False, "--closed-only", help="Leave the hour that is not over yet to the speed layer."
-    ),
-) -> None:
-    """Recompute days from all the history: store what is new, publish stale hours, compute the days' tables.
-
-    The run shows in Dagster's UI like any other. Running it again gives the same result.
-    """
-    settings = common.start()
-    days = common.parse_days(first, until)
-    from lambda_pipeline.local.stack import running_stack
-
-    if days[0] < settings.history_start:
-        raise SettingsError(
-            f"{days[0]} is before LAMBDA_HISTORY_START ({settings.history_start}).",
-            "Start at that day, or lower the setting.",
-        )
-    tomorrow = common.day_after(settings.city.clock().city_date(common.utc_now()))
-    if days[0] >= tomorrow:
-        raise typer.BadParameter(f"{days[0]} has not begun yet.", param_hint="--from")
-    days = (days[0], min(days[1], tomorrow))
-    with running_stack(settings, "backfill") as stack:
-        addresses = stack.addresses()
-        if addresses.dagster_url is None:
-            raise SettingsError(
-                "LAMBDA_DAGSTER_DATABASE_URL is not set.", "Write postgresql+psycopg2://user:password@host/dagster."
-            )
-        from lambda_pipeline.automation import run_backfill
-        from lambda_pipeline.local.dagster_home import prepare_dagster_home
-
-        os.environ.update(addresses.environment())
-        os.environ.update(prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url))
-        done = run_backfill(
-            settings.city, settings.history_start, *days,
-            everything=everything, accept_loss=accept_loss, closed_only=closed_only,
-        )  # fmt: skip
-    raw, hourly = done["raw_data"], done["hourly_aggregations"]
-    typer.echo(f"{(days[1] - days[0]).days} days from {days[0]}, up to before {days[1]}:")
-    typer.echo(f"  raw_data             {raw['records_stored']:>10} new rows of {raw['records_read']} new records")
-    typer.echo(
-        f"  hourly_aggregations  {hourly['hours_published']:>10} hours published, of {hourly['raw_rows']} raw rows"
-    )
-    for name in ("daily_aggregations", "peak_hours_analysis", "peak_hours"):
-        typer.echo(f"  {name:<20} {done[name]['dagster/row_count']:>10} rows")
 
 
 def import_(

@@ -10,6 +10,7 @@ class What(StrEnum):
     HOURLY = "hourly"
     DAILY = "daily"
     PEAK_HOURS = "peak-hours"
+    OBSERVED_PEAKS = "observed-peaks"
     RAW = "raw"
 
 

@@ -46,6 +46,9 @@ def _frames(view: ServingView, what: What, start: datetime, end: datetime, clock
         yield view.get_combined_heatmap_data()
         return
     first, last = clock.city_date(start), clock.city_date(end - timedelta(microseconds=1))
+    if what is What.OBSERVED_PEAKS:
+        yield view.get_observed_peaks(first, last + timedelta(days=1))
+        return
     is_empty = True
     for window_start, window_end in _windows(first, last + timedelta(days=1)):
         for piece in _pieces(view, what, window_start, window_end):

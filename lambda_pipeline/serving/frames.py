@@ -97,6 +97,21 @@ PEAK_HOURS: Final = {
     "layer": "str",
 }
 
+# one row per location, weekday or weekend, and city hour: the average day of the asked range, and its observed peaks
+OBSERVED_PEAKS: Final = {
+    "location": "str",
+    "is_weekend": "bool",
+    "hour": "int64",
+    "avg_traffic": "float64",
+    "traffic_count": "int64",
+    "avg_aqi": "float64",
+    "aqi_count": "int64",
+    "days": "int64",
+    "is_peak_hour": "bool",  # in a configured window
+    "is_traffic_peak": "bool",  # as observed: see domain/peak_hours.py
+    "is_aqi_peak": "bool",
+}
+
 # one row per location over the asked range, and one for the whole city (location is missing), weighted by observations
 STATISTICS: Final = {
     "location": "str",

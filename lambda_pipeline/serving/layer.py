@@ -67,6 +67,14 @@ class ServingView:
         """
         return self._frame("peak_hours_analysis", frames.PEAK_HOURS, self._range(start, end, locations))
 
+    def get_observed_peaks(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """Which hours really are the peaks: the average weekday and weekend day of the city days [start, end).
+
+        By location, kind of day and hour; the rule is `domain.peak_hours.observed_peaks`. Columns:
+        `frames.OBSERVED_PEAKS`.
+        """
+        return self._frame("observed_peaks", frames.OBSERVED_PEAKS, self._range(start, end, locations))
+
     def get_statistics(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """Figures of the city days [start, end): the whole city first (location missing), then each location.
 
@@ -163,6 +171,11 @@ class ServingLayer:
         """See `ServingView.get_peak_hours_analysis`."""
         with self.snapshot() as view:
             return view.get_peak_hours_analysis(start, end, locations)
+
+    def get_observed_peaks(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
+        """See `ServingView.get_observed_peaks`."""
+        with self.snapshot() as view:
+            return view.get_observed_peaks(start, end, locations)
 
     def get_statistics(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """See `ServingView.get_statistics`."""

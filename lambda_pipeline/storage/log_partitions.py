@@ -31,11 +31,7 @@ def register_partitions(
     A recreated topic has another `log_id` and so gets partitions of its own: its offsets never compare with the old.
     Of a partition that was cut short it is the newest incarnation (`renew_partition`).
     """
-    wanted = sa.text(
-        "select distinct on (partition) id, log_id, topic, partition from log_partitions where log_id = :log_id "
-        "order by partition, incarnation desc"
-    )
-    known = {row.partition: row for row in connection.execute(wanted, {"log_id": log_id})}
+    known = known_partitions(connection, log_id)
     missing = sorted(set(partitions) - set(known))
     if missing:
         connection.execute(
@@ -45,8 +41,17 @@ def register_partitions(
             ),
             [{"log_id": log_id, "topic": topic, "partition": partition} for partition in missing],
         )
-        known = {row.partition: row for row in connection.execute(wanted, {"log_id": log_id})}
-    return {number: LogPartition(*known[number]) for number in partitions}
+        known = known_partitions(connection, log_id)
+    return {number: known[number] for number in partitions}
+
+
+def known_partitions(connection: sa.Connection, log_id: UUID) -> dict[int, LogPartition]:
+    """The registered partitions of a log by partition number, of each its newest incarnation."""
+    query = sa.text(
+        "select distinct on (partition) id, log_id, topic, partition from log_partitions where log_id = :log_id "
+        "order by partition, incarnation desc"
+    )
+    return {row.partition: LogPartition(*row) for row in connection.execute(query, {"log_id": log_id})}
 
 
 def renew_partition(connection: sa.Connection, partition: LogPartition) -> LogPartition:

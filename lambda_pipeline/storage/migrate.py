@@ -1,7 +1,7 @@
 """Brings a database to the newest schema: numbered SQL files by Alembic, then the views, all in one transaction."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -10,6 +10,7 @@ from alembic.runtime.environment import EnvironmentContext
 from alembic.script import ScriptDirectory
 
 from lambda_pipeline.domain.air_quality import AQI_BANDS
+from lambda_pipeline.domain.peak_hours import OBSERVED_PEAK_RULES
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS
 from lambda_pipeline.errors import SchemaError
 from lambda_pipeline.storage import locks
@@ -84,7 +85,7 @@ def run_script(connection: sa.Connection, script: str, as_role: str | None = Non
 
 
 def store_rules(connection: sa.Connection) -> None:
-    """Write the domain's bands to the reference tables that SQL reads."""
+    """Write the domain's bands and rules to the reference tables that SQL reads."""
     connection.execute(sa.text("delete from aqi_bands"))
     connection.execute(
         sa.text("insert into aqi_bands (upper, category, colour) values (:upper, :category, :colour)"),
@@ -97,6 +98,11 @@ def store_rules(connection: sa.Connection) -> None:
             {"level": band.level, "below": band.below, "name": band.name, "english": band.english}
             for band in TRAFFIC_LEVELS
         ],
+    )
+    connection.execute(sa.text("delete from observed_peak_rules"))
+    connection.execute(
+        sa.text("insert into observed_peak_rules values (:measure, :share, :least_days, :least_range)"),
+        [asdict(rule) for rule in OBSERVED_PEAK_RULES],
     )
 
 

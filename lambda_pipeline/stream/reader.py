@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
@@ -51,6 +52,15 @@ class LogReader:
             beginning = self._consumer.beginning_offsets(topic_partitions)
             end = self._consumer.end_offsets(topic_partitions)
         return {tp.partition: LogBounds(beginning[tp], end[tp]) for tp in topic_partitions}
+
+    def offsets_at(self, partitions: tuple[int, ...], moment: datetime) -> dict[int, int]:
+        """By partition, the offset from which on records are younger than `moment` (aware); the end where none is."""
+        milliseconds = int(moment.timestamp() * 1000)
+        asked = {TopicPartition(self._topic, number): milliseconds for number in partitions}
+        with broker_errors(self._connection):
+            found = self._consumer.offsets_for_times(asked)
+            end = self._consumer.end_offsets(list(asked))
+        return {tp.partition: found[tp].offset if found.get(tp) else end[tp] for tp in asked}
 
     def read(self, ranges: Mapping[int, tuple[int, int]], max_records: int) -> Iterator[dict[int, list[Record]]]:
         """Batches of records by partition, each partition's in offset order, until every [start, end) is read.

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from datetime import timedelta
 from uuid import UUID
 
 from kafka import KafkaAdminClient
@@ -56,6 +57,17 @@ def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
             admin.close()
 
 
+def find_retention(connection: KafkaConnection, name: str) -> timedelta | None:
+    """How long the topic keeps a record; None for ever. Raises BrokerUnavailableError."""
+    with broker_errors(connection):
+        admin = KafkaAdminClient(**connection.client_settings("admin"))
+        try:
+            milliseconds = int(_settings(admin, name).get("retention.ms") or -1)
+        finally:
+            admin.close()
+    return None if milliseconds < 0 else timedelta(milliseconds=milliseconds)
+
+
 def _create(admin: KafkaAdminClient, name: str, partitions: int, replication_factor: int) -> None:
     configs = {
         "message.timestamp.type": "LogAppendTime",
@@ -74,8 +86,7 @@ def _create(admin: KafkaAdminClient, name: str, partitions: int, replication_fac
 
 
 def _verify(admin: KafkaAdminClient, connection: KafkaConnection, name: str) -> None:
-    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
-    found = _flatten(described, name)
+    found = _settings(admin, name)
     mend = f"kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --topic {name} --add-config"
     if found.get("message.timestamp.type") != "LogAppendTime":
         raise TopicMismatchError(
@@ -101,8 +112,9 @@ def _verify_partitions(topic: Topic, connection: KafkaConnection, wanted: int) -
         )
 
 
-def _flatten(described: object, name: str) -> dict[str, str | None]:
-    """Settings of a topic out of kafka-python's answer."""
+def _settings(admin: KafkaAdminClient, name: str) -> dict[str, str | None]:
+    """The settings of a topic, those that it leaves to the broker included."""
+    described = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name)], config_filter="all")
     if not isinstance(described, dict):
         raise TypeError(f"unexpected answer for topic {name}: {described!r}")
     for by_name in described.values():

@@ -12,21 +12,40 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from lambda_pipeline.automation import JOB_NAME, build_job, build_schedules, resources
-from lambda_pipeline.batch.assets import ASSET_NAMES, REALTIME_DATA, build_assets
+from lambda_pipeline.automation.jobs import JOB_NAME, build_job, resources
+from lambda_pipeline.automation.schedules import build_schedules
+from lambda_pipeline.batch.assets import ASSET_NAMES, build_assets
 from lambda_pipeline.batch.partitions import city_days
+from lambda_pipeline.batch.progress import LoggedProgress
+from lambda_pipeline.batch.surroundings import SURROUNDINGS
 from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
 from lambda_pipeline_tests.cli.commands import SETTINGS, run_python
 
 START = date(2025, 1, 1)
 ASSETS = {  # name: what it is computed from
-    "realtime_data": set(),
-    "raw_data": {"realtime_data"},
+    "tomtom": set(),
+    "aqicn": set(),
+    "traffic_aqi_data": {"tomtom", "aqicn"},
+    "realtime_data": {"traffic_aqi_data"},
+    "raw_data": {"traffic_aqi_data"},
     "hourly_aggregations": {"raw_data"},
     "daily_aggregations": {"hourly_aggregations"},
     "peak_hours_analysis": {"hourly_aggregations"},
     "peak_hours": {"hourly_aggregations"},
+    "served_hourly": {"realtime_data", "hourly_aggregations"},
+    "dashboard": {"served_hourly", "daily_aggregations", "peak_hours_analysis", "peak_hours"},
 }
+MATERIALIZED = {"raw_data", "hourly_aggregations", "daily_aggregations", "peak_hours_analysis", "peak_hours"}
+CHECKS = {  # asset: check, and whether it blocks what comes after
+    "raw_data": {"raw_keys": True, "raw_values": True, "kafka_retention": False},
+    "hourly_aggregations": {
+        "hourly_counts": True, "hourly_values": True, "layer_parity": False, "union": False, "completeness": False,
+        "gaps": False,
+    },
+    "daily_aggregations": {"daily_counts": False},
+    "peak_hours_analysis": {"analysis_counts": False},
+    "peak_hours": {"peak_days": False},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +65,7 @@ def repository_of(timezone: str) -> dg.RepositoryDefinition:
     """What Dagster would load for a city in this zone."""
     job = build_job()
     definitions = dg.Definitions(
-        assets=[REALTIME_DATA, *build_assets(timezone, START)],
+        assets=[*SURROUNDINGS, *build_assets(timezone, START)],
         jobs=[job],
         schedules=build_schedules(job, timezone, START),
         resources=resources(),
@@ -66,10 +85,10 @@ def test_assets_are_exactly_these_with_these_dependencies(shown: ModuleType) -> 
     assert found == ASSETS
 
 
-def test_every_asset_but_the_speed_layers_is_materialized_by_dagster(shown: ModuleType) -> None:
+def test_exactly_the_batch_layer_is_materialized_by_dagster(shown: ModuleType) -> None:
     graph = shown.defs.resolve_asset_graph()
-    assert {key.to_user_string() for key in graph.materializable_asset_keys} == set(ASSETS) - {"realtime_data"}
-    assert set(ASSET_NAMES) == set(ASSETS) - {"realtime_data"}
+    assert {key.to_user_string() for key in graph.materializable_asset_keys} == MATERIALIZED
+    assert set(ASSET_NAMES) == MATERIALIZED
 
 
 def test_every_asset_has_a_description_a_group_and_kinds(shown: ModuleType) -> None:
@@ -79,11 +98,32 @@ def test_every_asset_has_a_description_a_group_and_kinds(shown: ModuleType) -> N
         node = graph.get(key)
         assert len(node.description or "") > 40, key
         assert node.kinds, key
+        assert node.owners, key
         groups[key.to_user_string()] = node.group_name
-    assert groups == dict.fromkeys(ASSETS, "batch_results") | {
-        "realtime_data": "speed",
-        "raw_data": "batch_history",
+    assert groups == dict.fromkeys(MATERIALIZED, "batch_layer") | {
+        "tomtom": "sources",
+        "aqicn": "sources",
+        "traffic_aqi_data": "log",
+        "realtime_data": "speed_layer",
+        "served_hourly": "serving_layer",
+        "dashboard": "serving_layer",
     }
+
+
+def test_every_materialized_asset_says_what_its_columns_are_and_come_from(shown: ModuleType) -> None:
+    graph = shown.defs.resolve_asset_graph()
+    columns: dict[str, set[str]] = {}
+    for name in ASSET_NAMES:  # upstream first
+        metadata = graph.get(dg.AssetKey(name)).metadata
+        columns[name] = {column.name for column in metadata["dagster/column_schema"].columns}
+        assert graph.get(dg.AssetKey(name)).freshness_policy is not None
+        if name == "raw_data":
+            continue
+        lineage = metadata["dagster/column_lineage"].deps_by_column
+        assert lineage.keys() <= columns[name]
+        for sources in lineage.values():
+            for source in sources:
+                assert source.column_name in columns[source.asset_key.path[-1]], source
 
 
 def test_jobs_schedules_sensors_and_checks_are_exactly_these(shown: ModuleType) -> None:
@@ -91,8 +131,13 @@ def test_jobs_schedules_sensors_and_checks_are_exactly_these(shown: ModuleType) 
     jobs = {name for name in repository.job_names if not name.startswith("__")}
     assert jobs == {"batch_layer"}
     assert {schedule.name for schedule in repository.schedule_defs} == {"hourly", "daily"}
-    assert {sensor.name for sensor in repository.sensor_defs} == set()
-    assert shown.defs.resolve_asset_graph().asset_check_keys == set()
+    assert {sensor.name for sensor in repository.sensor_defs} == {"stale_hours", "speed_layer", "run_failures"}
+    assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
+    found: dict[str, dict[str, bool]] = {}
+    graph = shown.defs.resolve_asset_graph()
+    for key in graph.asset_check_keys:
+        found.setdefault(key.asset_key.path[-1], {})[key.name] = graph.get(key).blocking
+    assert found == CHECKS
 
 
 def test_resources_are_exactly_these(shown: ModuleType) -> None:
@@ -100,6 +145,7 @@ def test_resources_are_exactly_these(shown: ModuleType) -> None:
         "database": DatabaseResource,
         "log": LogResource,
         "serving": ServingResource,
+        "progress": LoggedProgress,
     }
 
 
@@ -110,7 +156,8 @@ def test_resources_keep_no_secret_where_dagster_would_show_it() -> None:
 
 def test_the_job_runs_all_five_assets_in_one_process(shown: ModuleType) -> None:
     job = shown.defs.resolve_job_def(JOB_NAME)
-    assert {node.name for node in job.nodes} == set(ASSET_NAMES)
+    checks = {f"{asset}_{check}" for asset, checks in CHECKS.items() for check in checks}
+    assert {node.name for node in job.nodes} == set(ASSET_NAMES) | checks
     assert job.executor_def is dg.in_process_executor
 
 

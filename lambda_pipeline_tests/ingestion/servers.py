@@ -39,6 +39,7 @@ class ScriptedServer:
         self.script: list[Scripted] = [Scripted()]
         self.route: Callable[[str], Scripted] | None = None
         self.paths: list[str] = []
+        self.bodies: list[bytes] = []  # of POST requests
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._http = _QuietServer(("127.0.0.1", 0), self._handler())
@@ -65,6 +66,10 @@ class ScriptedServer:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             wbufsize = 65_536
+
+            def do_POST(self) -> None:
+                server.bodies.append(self.rfile.read(int(self.headers["Content-Length"])))
+                self.do_GET()
 
             def do_GET(self) -> None:
                 answer = server._next(self.path)

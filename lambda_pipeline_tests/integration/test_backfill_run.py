@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 from kafka import KafkaProducer
 
-from lambda_pipeline.automation import run_backfill
+from lambda_pipeline.automation.backfill import run_backfill
 from lambda_pipeline.batch.assets import ASSET_NAMES
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.domain.observation import ObservationMessage, encode
@@ -152,17 +152,22 @@ def test_every_partition_of_every_asset_is_materialized_with_rows_window_and_pos
     produce([*messages, b"no observation"])
     ends = {f"{topic.name}[{n}]": sum(m.location == place for m in messages) for n, place in enumerate(PLACES)}
     ends[f"{topic.name}[0]"] += 1
-    returned = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    report = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
     kept = {}
     for asset in ASSET_NAMES:
         records = materializations(asset)
         assert sorted(str(record.partition_key) for record in records) == DAYS, asset
-        assert len({str(sorted(metadata(record).items())) for record in records}) == 1
-        kept[asset] = metadata(records[0])
-        assert kept[asset]["window"] == "2025-03-03 up to before 2025-03-06, city days"
-        assert kept[asset] == returned[asset]
+        found = [metadata(record) for record in records]
+        by_day = [one.pop("dagster/partition_row_count") for one in found]
+        assert sum(map(int, by_day)) == found[0]["window_rows"]
+        assert all(by_day)
+        assert len({str(sorted(one.items())) for one in found}) == 1
+        kept[asset] = found[0]
+        assert kept[asset]["window"] == "2025-03-03 to 2025-03-05"
+        assert kept[asset].items() <= report.assets[asset].items()
+        assert report.partitions[asset] == 3
     hours = database.scalar("select count(*) from batch_aggregations where hour is not null")
-    assert {asset: kept[asset]["dagster/row_count"] for asset in ASSET_NAMES} == {
+    assert {asset: kept[asset]["window_rows"] for asset in ASSET_NAMES} == {
         "raw_data": len(messages),
         "hourly_aggregations": hours,
         "daily_aggregations": 6,
@@ -202,11 +207,12 @@ def test_running_it_again_gives_the_same_rows(
     assert len(before["raw_data"]) == len(messages)
     again = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
     assert contents(database) == before
-    assert again["raw_data"]["records_read"] == 0
-    assert again["hourly_aggregations"]["hours_published"] == 0
+    assert again.assets["raw_data"]["records_read"] == 0
+    assert again.assets["hourly_aggregations"]["hours_published"] == 0
     everything = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, everything=True)
     assert contents(database) == before
-    assert everything["hourly_aggregations"]["hours_published"] == 72
+    hourly = everything.assets["hourly_aggregations"]
+    assert (hourly["hours_published"], hourly["hours_again"]) == (72, 72)
 
 
 def test_all_that_is_new_is_stored_but_only_the_asked_days_are_published(
@@ -216,7 +222,7 @@ def test_all_that_is_new_is_stored_but_only_the_asked_days_are_published(
     done = run_backfill(jakarta, HISTORY_START, date(2025, 3, 4), date(2025, 3, 6))
     assert database.scalar("select count(*) from raw_data") == 4
     assert [str(row.city_date) for row in database.rows("select city_date from published_hours order by 1")] == DAYS[1:]
-    assert (done["raw_data"]["records_stored"], done["raw_data"]["dagster/row_count"]) == (4, 2)
+    assert (done.assets["raw_data"]["records_stored"], done.assets["raw_data"]["window_rows"]) == (4, 2)
 
 
 def test_closed_only_leaves_the_open_hour_to_the_speed_layer(
@@ -238,8 +244,8 @@ def test_closed_only_leaves_the_open_hour_to_the_speed_layer(
 
     done = run_backfill(city, HISTORY_START, *days, closed_only=True)
     assert [tuple(row) for row in database.rows(layers)] == [(closed_hour, "batch", 10), (open_hour, "speed", 20)]
-    assert done["raw_data"]["records_stored"] == 2
-    assert done["hourly_aggregations"]["moved_from_speed"] == 1
+    assert done.assets["raw_data"]["records_stored"] == 2
+    assert done.assets["hourly_aggregations"]["moved_from_speed"] == 1
     run_backfill(city, HISTORY_START, *days)
     assert [tuple(row) for row in database.rows(layers)] == [(closed_hour, "batch", 10), (open_hour, "batch", 20)]
     assert database.scalar("select count(*) from realtime_data") == 0
@@ -250,8 +256,8 @@ def test_without_a_topic_there_is_nothing_to_store_and_that_is_no_error(
 ) -> None:
     monkeypatch.setenv("KAFKA_TOPIC", f"{topic.name}-not-there")
     done = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
-    assert done["raw_data"]["records_read"] == 0
-    assert done["peak_hours"]["dagster/row_count"] == 0
+    assert done.assets["raw_data"]["records_read"] == 0
+    assert done.assets["peak_hours"]["window_rows"] == 0
 
 
 def test_dagsters_database_that_is_away_is_said_plainly(

@@ -173,6 +173,7 @@ def test_every_role_may_ask_for_the_version(database: Database) -> None:
 # ---------------------------------------------------------------- roles
 
 TABLES = [
+    "catch_up", "observed_peak_rules",
     "deployment", "locations", "aqi_bands", "traffic_levels", "peak_windows", "log_partitions", "stream_offsets",
     "raw_frontier", "log_gaps", "dead_letters", "raw_data", "raw_hours", "batch_coverage", "published_hours",
     "computed_days", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "realtime_data",
@@ -180,7 +181,7 @@ TABLES = [
 ]  # fmt: skip
 VIEWS = [
     "served_hourly", "served_city_hourly", "hourly_profile", "served_daily", "served_observations",
-    "current_conditions", "daily_summary", "traffic_data", "aqi_data",
+    "current_conditions", "observed_peak_hours", "daily_summary", "traffic_data", "aqi_data",
 ]  # fmt: skip
 
 

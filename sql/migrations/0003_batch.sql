@@ -13,4 +13,26 @@ alter table published_hours
     add column parity_differing bigint not null default 0,   -- compared rows with another AQI, level, speed or ratio
     add column parity_drift bigint not null default 0;       -- locations whose realtime_hourly was not the sum of its rows
 
+-- City days with something stale, as the sensor that catches up has seen and tried them; a day leaves when it is fresh.
+create table catch_up (
+    city_date date primary key,
+    hours integer not null,                 -- stale closed hours; 0 where only the day's tables are
+    positions text not null,                -- a digest of the stale positions: new with every late record
+    first_seen_at timestamptz not null,     -- when the day was first seen stale
+    changed_at timestamptz not null,        -- when these positions were
+    attempts integer not null default 0,    -- runs in a row that did not help
+    requested_at timestamptz,
+    run_key text                            -- of the last run
+);
+
+-- Rules of the domain, as data for SQL: when an hour of an average day is an observed peak.
+create table observed_peak_rules (
+    measure text primary key,
+    share double precision not null,        -- of the way from the calmest to the worst hour
+    least_days integer not null,            -- on which the hour was observed
+    least_range double precision not null   -- between the calmest and the worst hour
+);
+
 reset role;
+
+grant insert, update, delete on catch_up, observed_peak_rules to lambda_writer;

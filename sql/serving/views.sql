@@ -88,6 +88,67 @@ select
 from served_city_hourly
 group by hour;
 
+-- Which hours really are the peaks, per location and kind of day: the average day of the city days [first, until), and
+-- by the rules of the domain (observed_peak_rules) whether an hour of it is a peak, beside the configured windows.
+create or replace function observed_peaks(first date, until date)
+returns table (
+    location text, is_weekend boolean, hour integer, avg_traffic double precision, traffic_count bigint,
+    avg_aqi double precision, aqi_count bigint, days bigint, is_peak_hour boolean, is_traffic_peak boolean,
+    is_aqi_peak boolean
+)
+language sql stable parallel safe
+begin atomic
+    with profile as (
+        select
+            h.location,
+            extract(isodow from h.date) >= 6 as is_weekend,
+            h.hour,
+            sum(h.traffic_sum)::double precision / nullif(sum(h.traffic_count), 0)::double precision as avg_traffic,
+            sum(h.traffic_count)::bigint as traffic_count,
+            count(distinct h.date) filter (where h.traffic_count > 0) as traffic_days,
+            sum(h.aqi_sum)::double precision / nullif(sum(h.aqi_count), 0)::double precision as avg_aqi,
+            sum(h.aqi_count)::bigint as aqi_count,
+            count(distinct h.date) filter (where h.aqi_count > 0) as aqi_days,
+            count(distinct h.date) as days
+        from served_hourly h
+        where h.date >= observed_peaks.first and h.date < observed_peaks.until
+          -- a coarse range by instant, whatever the zones, so that not all history is aggregated first
+          and h.hour_start >= (observed_peaks.first - 2)::timestamptz
+          and h.hour_start < (observed_peaks.until + 2)::timestamptz
+        group by h.location, extract(isodow from h.date) >= 6, h.hour
+    ),
+    ranges as (
+        select
+            p.location, p.is_weekend,
+            min(p.avg_traffic) filter (where p.traffic_days >= road.least_days) as calm_traffic,
+            max(p.avg_traffic) filter (where p.traffic_days >= road.least_days) as worst_traffic,
+            min(p.avg_aqi) filter (where p.aqi_days >= air.least_days) as calm_aqi,
+            max(p.avg_aqi) filter (where p.aqi_days >= air.least_days) as worst_aqi
+        from profile p
+        join observed_peak_rules road on road.measure = 'traffic'
+        join observed_peak_rules air on air.measure = 'aqi'
+        group by p.location, p.is_weekend
+    )
+    select
+        p.location, p.is_weekend, p.hour, p.avg_traffic, p.traffic_count, p.avg_aqi, p.aqi_count, p.days,
+        is_peak_hour(p.hour),
+        coalesce(p.traffic_days >= road.least_days and worst_traffic - calm_traffic >= road.least_range
+            and p.avg_traffic >= calm_traffic + road.share * (worst_traffic - calm_traffic), false),
+        coalesce(p.aqi_days >= air.least_days and worst_aqi - calm_aqi >= air.least_range
+            and p.avg_aqi >= calm_aqi + air.share * (worst_aqi - calm_aqi), false)
+    from profile p
+    join ranges using (location, is_weekend)
+    join observed_peak_rules road on road.measure = 'traffic'
+    join observed_peak_rules air on air.measure = 'aqi';
+end;
+
+-- Of the last four weeks that anything is served of.
+create or replace view observed_peak_hours as
+select peaks.*
+from (select max(date) as newest from (
+    select max(date) as date from city_hourly union all select max(date) from realtime_hourly) days) newest
+cross join lateral observed_peaks(newest.newest - 27, newest.newest + 1) peaks;
+
 -- A day from its daily rows where they are up to date, from its hours where not.
 create or replace view served_daily as
 with fresh_days as (
@@ -216,5 +277,5 @@ where aqi_value is not null;
 
 grant select on
     served_hourly, served_city_hourly, hourly_profile, served_daily, served_observations, current_conditions,
-    daily_summary, traffic_data, aqi_data
+    observed_peak_hours, daily_summary, traffic_data, aqi_data
     to lambda_reader, lambda_writer;

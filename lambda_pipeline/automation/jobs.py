@@ -1,0 +1,54 @@
+"""The job over the batch layer's assets, and the resources that they ask for."""
+
+import logging
+from datetime import date
+
+import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+from lambda_pipeline.batch.assets import ASSET_NAMES, PublishConfig
+from lambda_pipeline.batch.partitions import range_tags
+from lambda_pipeline.batch.progress import LoggedProgress, Progress
+from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
+
+JOB_NAME = "batch_layer"
+
+
+def resources(*, accept_loss: bool = False, progress: Progress | None = None) -> dict[str, object]:
+    """The resources that the assets ask for, by name."""
+    return {
+        "database": DatabaseResource(),
+        "log": LogResource(accept_loss=accept_loss),
+        "serving": ServingResource(),
+        "progress": progress or LoggedProgress(logging.getLogger("lambda_pipeline.batch")),
+    }
+
+
+def build_job(
+    assets: tuple[str, ...] = ASSET_NAMES, hooks: frozenset[dg.HookDefinition] = frozenset()
+) -> UnresolvedAssetJobDefinition:
+    """One job over the assets and their checks. Small hourly runs: in one process, which is twice as quick to start."""
+    return dg.define_asset_job(
+        JOB_NAME,
+        selection=dg.AssetSelection.assets(*assets),
+        executor_def=dg.in_process_executor,
+        hooks=hooks,
+        description="Store what is new, publish the hours that it touches, compute their days.",
+    )
+
+
+def request_days(
+    first: date, until: date, run_key: str, *, closed_only: bool, tags: dict[str, str] | None = None
+) -> dg.RunRequest:
+    """A run of the job over the city days [first, until)."""
+    return dg.RunRequest(
+        run_key=run_key,
+        tags={**range_tags(first, until), **(tags or {})},
+        run_config=publish_config(everything=False, closed_only=closed_only),
+    )
+
+
+def publish_config(*, everything: bool, closed_only: bool) -> dict[str, object]:
+    """The job's run configuration."""
+    config = PublishConfig(everything=everything, closed_only=closed_only)
+    return {"ops": {"hourly_aggregations": {"config": config.model_dump()}}}

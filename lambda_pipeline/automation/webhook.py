@@ -1,0 +1,40 @@
+"""Posting alerts to a webhook, as Slack, Mattermost, Teams and others take them."""
+
+import logging
+from collections.abc import Mapping
+
+import requests
+from requests.adapters import HTTPAdapter
+from urllib3.util import Retry
+
+logger = logging.getLogger(__name__)
+_SECONDS = 5.0
+# Posting twice tells twice; not posting at all tells nobody. Three attempts within Dagster's minute for a tick.
+_RETRIES = Retry(
+    total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
+    respect_retry_after_header=False,
+)  # fmt: skip
+
+
+class WebhookError(Exception):
+    """A webhook did not take an alert. Names its host only: addresses of webhooks are secrets."""
+
+
+class Webhook:
+    """An address that takes JSON. It is a secret: neither logged nor named in errors."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def post(self, text: str, details: Mapping[str, str] | None = None) -> None:
+        """Post `{"text": …}` with details beside it, trying again for a while. Raises WebhookError."""
+        with requests.Session() as session:
+            adapter = HTTPAdapter(max_retries=_RETRIES)
+            session.mount("http://", adapter)
+            session.mount("https://", adapter)
+            try:
+                answer = session.post(self._url, json={"text": text, **(details or {})}, timeout=_SECONDS)
+            except requests.RequestException as error:
+                raise WebhookError(f"the alert webhook cannot be reached ({type(error).__name__}).") from None
+        if not answer.ok:
+            raise WebhookError(f"the alert webhook answers {answer.status_code}.")

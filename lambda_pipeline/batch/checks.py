@@ -1,0 +1,195 @@
+"""Asset checks: what must hold of the batch layer's results, asked of the database after each run.
+
+What would make a publish wrong blocks it (raw_data's); what would make a day's tables wrong blocks those. Each asks one
+question of sql/checks/, about the days of the run that it belongs to, or about all history where it is run by itself.
+
+No `from __future__ import annotations` here: Dagster reads the context's annotation at import.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+import dagster as dg
+import sqlalchemy as sa
+
+from lambda_pipeline.batch.partitions import Days, days_of_tags
+from lambda_pipeline.batch.retention import check_retention
+from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.resources import DatabaseResource, LogResource
+from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.sql import sql
+
+COMPLETE_FROM = 0.9
+"""Share of the expected polls from which on a window counts as complete."""
+_Verdict = tuple[bool, str]  # whether it passed, and what to say
+
+
+@dataclass(frozen=True, slots=True)
+class _Check:
+    """A question of sql/checks/NAME.sql and how its one row is judged."""
+
+    name: str
+    asset: str
+    description: str
+    judge: Callable[[Any], _Verdict]
+    blocking: bool = False
+    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+
+
+def _judge_keys(row: Any) -> _Verdict:
+    if row.without_key or row.nullable:
+        return False, f"{row.without_key} parts of raw_data without their key, {row.nullable} columns that may be null."
+    return True, f"{row.months} months, each with the key (location, timestamp)."
+
+
+def _judge_values(row: Any) -> _Verdict:
+    if row.broken:
+        return False, f"{row.broken} rows break a rule, first {row.first}."
+    return True, "All values are in their ranges."
+
+
+def _judge_counts(row: Any) -> _Verdict:
+    if row.differing:
+        return False, f"{row.differing} of {row.hours} hours differ, first {row.first}."
+    return True, f"{row.hours} hours rest on exactly their {row.raw_rows} raw rows."
+
+
+def _judge_parity(row: Any) -> _Verdict:
+    if row.differing or row.drift:
+        return False, (
+            f"The speed layer had other values at {row.differing} of {row.compared} positions, and served other sums "
+            f"at {row.drift} locations and hours than it held; first in the hour {row.first}."
+        )
+    return True, f"{row.compared} positions compared in {row.hours} hours ({row.duplicates} duplicates): no difference."
+
+
+def _judge_union(row: Any) -> _Verdict:
+    if row.covered or row.in_both or row.drifted:
+        return False, (
+            f"Of {row.rows} observations in the speed layer {row.covered} are covered by a result and {row.in_both} "
+            f"are in both layers; at {row.drifted} locations and hours realtime_hourly is not their sum."
+        )
+    return True, f"None of {row.rows} observations in the speed layer is covered, each is in one layer."
+
+
+def _judge_completeness(row: Any) -> _Verdict:
+    if not row.expected:
+        return True, "Nothing was expected."
+    share = row.observed / row.expected
+    text = f"{share:.1%} of {row.expected} expected observations."
+    return share >= COMPLETE_FROM, text + (f" Least: {row.worst}." if row.worst else "")
+
+
+def _judge_gaps(row: Any) -> _Verdict:
+    if row.hours or row.records_lost:
+        first = f", first {row.first}" if row.hours else ""
+        return False, f"{row.hours} hours without any observation{first}; {row.records_lost} records lost by the log."
+    return True, "No hour without an observation, no record lost by the log."
+
+
+def _judge_rows(row: Any) -> _Verdict:
+    if row.differing:
+        return False, f"{row.differing} rows differ from their hours, first {row.first}."
+    return True, f"{row.rows} rows agree with their hours."
+
+
+_CHECKS = (
+    _Check("raw_keys", "raw_data", "Keys are unique and what a position or an hour rests on is never null.",
+           _judge_keys, blocking=True),
+    _Check("raw_values", "raw_data", "Measures are in their ranges, locations are known, and each row lies in the hour "
+           "and the day that it is published with.", _judge_values, blocking=True),
+    _Check("hourly_counts", "hourly_aggregations", "Each published hour counts exactly the raw rows that it covers.",
+           _judge_counts, blocking=True),
+    _Check("hourly_values", "hourly_aggregations", "Extremes are in their ranges, sums within what they allow.",
+           _judge_values, blocking=True),
+    _Check("layer_parity", "hourly_aggregations", "What the speed layer held below the published positions is what "
+           "batch says of the same positions. Measured inside each publish.", _judge_parity),
+    _Check("union", "hourly_aggregations", "Nothing of the speed layer is covered by a result, no observation is in "
+           "both layers. In one snapshot.", _judge_union),
+    _Check("completeness", "hourly_aggregations", f"At least {COMPLETE_FROM:.0%} of the expected polls are there.",
+           _judge_completeness, severity=dg.AssetCheckSeverity.WARN),
+    _Check("gaps", "hourly_aggregations", "No hour without any observation, and no record that left the log unread.",
+           _judge_gaps, severity=dg.AssetCheckSeverity.WARN),
+    _Check("daily_counts", "daily_aggregations", "Each day counts exactly the observations of its hours.", _judge_rows),
+    _Check("analysis_counts", "peak_hours_analysis", "Each row is that of its published hour.", _judge_rows),
+    _Check("peak_days", "peak_hours", "The worst hours are the highest averages of their day.", _judge_rows),
+)  # fmt: skip
+RETENTION_CHECK = "kafka_retention"
+
+
+def build_checks(timezone: str, history_start: date) -> Sequence[dg.AssetChecksDefinition]:
+    """All checks of a city."""
+    clock = CityClock(timezone)
+    return [*(_asset_check(one, clock, history_start) for one in _CHECKS), _kafka_retention()]
+
+
+def _asset_check(one: _Check, clock: CityClock, history_start: date) -> dg.AssetChecksDefinition:
+    @dg.asset_check(name=one.name, asset=one.asset, description=one.description, blocking=one.blocking)
+    def check(context: dg.AssetCheckExecutionContext, database: DatabaseResource) -> dg.AssetCheckResult:
+        tomorrow = clock.city_date(datetime.now(UTC)) + timedelta(days=1)
+        days = days_of_tags(context.run.tags) or (history_start, tomorrow)
+        engine = database.engine()
+        try:
+            found = look(engine, one.name, clock, days)
+        finally:
+            engine.dispose()
+        return dg.AssetCheckResult(
+            passed=found.passed,
+            severity=one.severity,
+            description=found.text,
+            metadata={**found.figures, "window": f"{days[0]} to {days[1] - timedelta(days=1)}"},
+        )
+
+    return check
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found: whether it passed, that in words, and in figures."""
+
+    passed: bool
+    text: str
+    figures: dict[str, int]
+
+
+def look(engine: sa.Engine, name: str, clock: CityClock, days: Days) -> Finding:
+    """What the check of this name finds about the city days [first, until), in one snapshot."""
+    (check,) = (one for one in _CHECKS if one.name == name)
+    first, until = days
+    values = {
+        "first": first,
+        "until": until,
+        "start_at": clock.day_start(first),
+        "end_at": clock.day_start(until),
+        "timezone": clock.timezone,
+        "least": COMPLETE_FROM,
+    }
+    with transaction(engine, read_only=True) as connection:
+        row = connection.execute(sql(f"checks/{name}"), values).one()
+    passed, text = check.judge(row)
+    return Finding(passed, text, {key: value for key, value in row._mapping.items() if isinstance(value, int)})
+
+
+def _kafka_retention() -> dg.AssetChecksDefinition:
+    @dg.asset_check(
+        name=RETENTION_CHECK,
+        asset="raw_data",
+        description="What batch has not read yet is younger than half of what the log keeps. Also looked at by the "
+        "sensor, so that it warns when no run reads any more.",
+    )
+    def kafka_retention(database: DatabaseResource, log: LogResource) -> dg.AssetCheckResult:
+        engine = database.engine()
+        try:
+            found = check_retention(engine, log.connection(), log.topic(), datetime.now(UTC))
+        finally:
+            engine.dispose()
+        return dg.AssetCheckResult(
+            passed=found.passed,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=found.text,
+            metadata={"unread_records": found.unread},
+        )
+
+    return kafka_retention

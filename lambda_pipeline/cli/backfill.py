@@ -1,0 +1,162 @@
+"""`lambda-pipeline backfill`: recompute days, with a progress bar and an honest summary."""
+
+import os
+from datetime import date
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import typer
+
+from lambda_pipeline.cli import common
+from lambda_pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from lambda_pipeline.automation.backfill import BackfillReport
+    from lambda_pipeline.batch.survey import Survey
+    from lambda_pipeline.local.stack import Stack
+    from lambda_pipeline.settings import Settings
+
+
+class Asset(StrEnum):
+    """What can be recomputed by itself."""
+
+    RAW_DATA = "raw_data"
+    HOURLY_AGGREGATIONS = "hourly_aggregations"
+    DAILY_AGGREGATIONS = "daily_aggregations"
+    PEAK_HOURS_ANALYSIS = "peak_hours_analysis"
+    PEAK_HOURS = "peak_hours"
+
+
+_UNITS = {"raw_data": "records", "hourly_aggregations": "hours"}
+
+
+def backfill(
+    first: str = common.FROM,
+    until: str = common.TO,
+    asset: list[Asset] = typer.Option(list(Asset), help="Only this one; may be repeated."),
+    everything: bool = typer.Option(False, "--all", help="Publish also the hours whose result is up to date."),
+    accept_loss: bool = typer.Option(
+        False, "--accept-loss", help="Note records that left the log unread in log_gaps, and go on."
+    ),
+    closed_only: bool = typer.Option(
+        False, "--closed-only", help="Leave the hour that is not over yet to the speed layer."
+    ),
+    dry_run: bool = typer.Option(False, "--dry-run", help="Say what would be done, and change nothing."),
+) -> None:
+    """Recompute days from all the history: store what is new, publish stale hours, compute the days' tables.
+
+    The run shows in Dagster's UI like any other. Running it again gives the same result.
+    """
+    settings = common.start()
+    days = _days(settings, first, until)
+    from lambda_pipeline.local.stack import running_stack
+
+    with running_stack(settings, "backfill") as stack:
+        if dry_run:
+            _show_survey(_survey(settings, stack, days, everything=everything, closed_only=closed_only), days)
+            return
+        addresses = stack.addresses()
+        if addresses.dagster_url is None:
+            raise SettingsError(
+                "LAMBDA_DAGSTER_DATABASE_URL is not set.", "Write postgresql+psycopg2://user:password@host/dagster."
+            )
+        from rich.console import Console
+        from rich.progress import Progress
+
+        from lambda_pipeline.automation.backfill import run_backfill
+        from lambda_pipeline.local.dagster_home import prepare_dagster_home
+
+        os.environ.update(addresses.environment())
+        os.environ.update(prepare_dagster_home(stack.home.path / "dagster", addresses.dagster_url))
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            report = run_backfill(
+                settings.city, settings.history_start, *days,
+                assets=[one.value for one in asset], everything=everything, accept_loss=accept_loss,
+                closed_only=closed_only, progress=_Bars(progress),
+            )  # fmt: skip
+    _show(report, days)
+
+
+def _days(settings: "Settings", first: str, until: str) -> tuple[date, date]:
+    """The days to recompute, up to the current one."""
+    days = common.parse_days(first, until)
+    if days[0] < settings.history_start:
+        raise SettingsError(
+            f"{days[0]} is before LAMBDA_HISTORY_START ({settings.history_start}).",
+            "Start at that day, or lower the setting.",
+        )
+    tomorrow = common.day_after(settings.city.clock().city_date(common.utc_now()))
+    if days[0] >= tomorrow:
+        raise typer.BadParameter(f"{days[0]} has not begun yet.", param_hint="--from")
+    return days[0], min(days[1], tomorrow)
+
+
+class _Bars:
+    """A progress bar for each step that reports."""
+
+    def __init__(self, progress: "Progress") -> None:
+        self._progress = progress
+        self._tasks: dict[str, object] = {}
+
+    def report(self, step: str, done: int, total: int) -> None:
+        """Move the step's bar."""
+        if step not in self._tasks:
+            self._tasks[step] = self._progress.add_task(f"{step} ({_UNITS.get(step, 'rows')})")
+        self._progress.update(self._tasks[step], completed=done, total=total)  # type: ignore[arg-type]
+
+
+def _survey(
+    settings: "Settings", stack: "Stack", days: tuple[date, date], *, everything: bool, closed_only: bool
+) -> "Survey":
+    from lambda_pipeline.batch.survey import survey
+    from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
+
+    addresses = stack.addresses()
+    engine = make_engine(addresses.writer_url, "backfill", BATCH_TIMEOUTS)
+    try:
+        return survey(
+            engine, addresses.connection(), settings.kafka_topic, *days, everything=everything, closed_only=closed_only
+        )
+    finally:
+        engine.dispose()
+
+
+def _show_survey(found: "Survey", days: tuple[date, date]) -> None:
+    typer.echo(f"{_range(days)}, if it ran now (nothing was changed):")
+    typer.echo(f"  raw_data             would read {found.unread_records} new records, of whichever days")
+    typer.echo(
+        f"  hourly_aggregations  would publish {found.stale_hours} hours of {found.stale_rows} stored raw rows, and"
+    )
+    typer.echo(f"                       those that new records lie in; the speed layer holds {found.speed_hours} hours")
+    typer.echo(f"  the day tables       would be computed for {(days[1] - days[0]).days} days")
+
+
+def _show(report: "BackfillReport", days: tuple[date, date]) -> None:
+    typer.echo(f"{_range(days)}, in {report.seconds:.1f} s (run {report.run_id[:8]}):")
+    for name in filter(report.assets.__contains__, Asset):
+        found = report.assets[name]
+        partitions = f"{report.partitions[name]:>5} partitions {found['window_rows']:>12} rows"
+        typer.echo(f"  {name:<20}{partitions}{_changes(name, found)}")
+    for check in report.failed_checks:
+        typer.secho(f"  {check.asset}: {check.name}: {check.text}", fg="red" if check.is_error else "yellow", err=True)
+
+
+def _changes(name: str, found: dict[str, object]) -> str:
+    """What became different, in words."""
+    if name == "raw_data":
+        dead = f", {found['dead_letters']} dead letters" if found["dead_letters"] else ""
+        return f"   {found['records_stored']} new, of {found['records_read']} new records{dead}"
+    if name == "hourly_aggregations":
+        again = f" ({found['hours_again']} of them again)" if found["hours_again"] else ""
+        return (
+            f"   {found['hours_published']} hours published{again} of {found['raw_rows']} raw rows, "
+            f"{found['moved_from_speed']} left the speed layer"
+        )
+    return ""
+
+
+def _range(days: tuple[date, date]) -> str:
+    number = (days[1] - days[0]).days
+    return f"{number} {'day' if number == 1 else 'days'} from {days[0]} up to before {days[1]}"

@@ -1,0 +1,1 @@
+"""Tests of the batch layer that need no server."""

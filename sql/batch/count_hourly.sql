@@ -1,1 +1,0 @@
-select count(*) from batch_aggregations where hour is not null and date >= :first and date < :until

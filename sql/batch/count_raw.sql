@@ -1,1 +1,0 @@
-select coalesce(sum(rows), 0)::bigint from raw_hours where city_date >= :first and city_date < :until
