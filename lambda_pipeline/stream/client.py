@@ -14,6 +14,9 @@ from lambda_pipeline.errors import BrokerUnavailableError
 for _name in ("kafka", "kafka.net", "kafka.coordinator", "kafka.consumer", "kafka.producer"):
     logging.getLogger(_name).setLevel(logging.CRITICAL)
 
+BOOTSTRAP_MS = 5_000
+"""How long whoever asks Kafka something waits for a broker: what is away for longer is away, and says so."""
+
 
 @dataclass(frozen=True, slots=True)
 class KafkaConnection:

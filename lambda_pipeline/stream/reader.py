@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from lambda_pipeline.domain.log import Record
 from lambda_pipeline.errors import BrokerUnavailableError
-from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors
 
 _POLL_MS = 1000
 _IDLE_POLLS = 60  # a minute without a record although there should be some
@@ -34,6 +34,7 @@ class LogReader:
             self._consumer: Any = KafkaConsumer(
                 **connection.client_settings("reader"),
                 group_id=None,
+                bootstrap_timeout_ms=BOOTSTRAP_MS,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 fetch_max_wait_ms=100,

@@ -10,7 +10,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
 from lambda_pipeline.errors import TopicMismatchError
-from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors
 
 logger = logging.getLogger(__name__)
 RETENTION_MS = 7 * 24 * 3600 * 1000  # outlasts a long outage of the batch layer
@@ -34,7 +34,7 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
     BrokerUnavailableError where Kafka is away.
     """
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin"))
+        admin = KafkaAdminClient(**connection.client_settings("admin"), bootstrap_timeout_ms=BOOTSTRAP_MS)
         try:
             if name not in admin.list_topics():
                 _create(admin, name, partitions, replication_factor)
@@ -50,7 +50,7 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
 def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
     """The topic as it is, or None. Raises BrokerUnavailableError."""
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin"))
+        admin = KafkaAdminClient(**connection.client_settings("admin"), bootstrap_timeout_ms=BOOTSTRAP_MS)
         try:
             return _describe(admin, name) if name in admin.list_topics() else None
         finally:
@@ -60,7 +60,7 @@ def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
 def find_retention(connection: KafkaConnection, name: str) -> timedelta | None:
     """How long the topic keeps a record; None for ever. Raises BrokerUnavailableError."""
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin"))
+        admin = KafkaAdminClient(**connection.client_settings("admin"), bootstrap_timeout_ms=BOOTSTRAP_MS)
         try:
             milliseconds = int(_settings(admin, name).get("retention.ms") or -1)
         finally:
