@@ -80,12 +80,12 @@ def _upgrade(connection: sa.Connection, takeover: Takeover | None) -> Upgrade:
         )
     try:
         _run_migrations(connection, scripts)
+    except pg_errors.DuplicateTable as error:
+        raise _name_taken(error) from error
+    try:
         run_script(connection, sql_text("serving/views"), as_role="lambda_owner")
-    except (pg_errors.DuplicateTable, pg_errors.InvalidTableDefinition, pg_errors.WrongObjectType) as error:
-        raise SchemaError(
-            f"the database holds something by a name that is ours: {str(error).splitlines()[0]}.",
-            "Rename it, or give lambda-pipeline a database of its own (DATABASE_URL).",
-        ) from error
+    except (pg_errors.InsufficientPrivilege, pg_errors.InvalidTableDefinition, pg_errors.WrongObjectType) as error:
+        raise _name_taken(error) from error  # to replace a view that is not ours
     store_rules(connection)
     if old:
         legacy_tables.grant_reading(connection)
@@ -96,6 +96,13 @@ def _upgrade(connection: sa.Connection, takeover: Takeover | None) -> Upgrade:
     if after is None:
         raise SchemaError("the upgrade left no schema version.")
     return Upgrade(before, after, taken)
+
+
+def _name_taken(error: Exception) -> SchemaError:
+    return SchemaError(
+        f"the database holds something else by a name that is ours: {str(error).splitlines()[0]}.",
+        "Rename it, or give lambda-pipeline a database of its own (DATABASE_URL).",
+    )
 
 
 def require_newest(engine: sa.Engine) -> None:

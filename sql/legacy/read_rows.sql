@@ -34,8 +34,9 @@ from (
         ) end as on_earth,
         aqi = trunc(aqi) and aqi between 0 and :max_aqi as good_aqi,
         level = trunc(level) and level between 1 and 5 as good_level,
-        speed between 0 and :max_speed as good_speed,
-        free_flow = 0 or free_flow between :min_free_flow and :max_speed as good_free_flow
+        speed between 0 and cast(:max_speed as numeric) as good_speed,
+        free_flow = 0 or free_flow between cast(:min_free_flow as numeric) and cast(:max_speed as numeric)
+            as good_free_flow
     from (
         select
             null::numeric as aqi_value, null::numeric as traffic_level, null::numeric as current_speed,
