@@ -8,6 +8,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import psycopg
 import sqlalchemy as sa
 from alembic.config import Config
 from alembic.runtime.environment import EnvironmentContext
@@ -16,9 +17,9 @@ from psycopg import errors as pg_errors
 
 from lambda_pipeline.domain.air_quality import AQI_BANDS
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS
-from lambda_pipeline.errors import SchemaError
+from lambda_pipeline.errors import DatabaseUnavailableError, SchemaError
 from lambda_pipeline.storage import legacy_tables, locks
-from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.engine import is_conflict, transaction
 from lambda_pipeline.storage.incoming import driver_connection
 from lambda_pipeline.storage.legacy_rows import Takeover, TakeoverReport, take_over
 from lambda_pipeline.storage.sql import sql_text
@@ -49,13 +50,22 @@ def upgrade(engine: sa.Engine, takeover: Takeover | None = None, *, dry_run: boo
 
     One of the first system's databases is upgraded only with a `takeover`, which says whose city its rows are.
     With `dry_run` all of it is done and then undone. The engine's user must own the database and its tables, or be a
-    superuser. Raises SchemaError for tables that are not ours, and for the first system's without a takeover.
+    superuser. Raises SchemaError for tables that are not ours, and for the first system's without a takeover;
+    DatabaseUnavailableError where others use the tables for too long.
     """
-    with transaction(engine) as connection:
-        locks.hold_migration(connection)
-        done = _upgrade(connection, takeover)
-        if dry_run:
-            connection.get_transaction().rollback()  # type: ignore[union-attr]
+    try:
+        with transaction(engine) as connection:
+            locks.hold_migration(connection)
+            done = _upgrade(connection, takeover)
+            if dry_run:
+                connection.get_transaction().rollback()  # type: ignore[union-attr]
+    except (sa.exc.DBAPIError, psycopg.Error) as error:
+        if not is_conflict(error):
+            raise
+        raise DatabaseUnavailableError(
+            "the upgrade gave up waiting for others that use the database. Nothing was changed.",
+            "Stop the services that use it (also the first system's), and try again.",
+        ) from error
     logger.info("schema %s -> %s%s", done.before, done.after, ", undone" if dry_run else "")
     return done
 

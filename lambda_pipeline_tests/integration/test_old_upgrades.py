@@ -7,11 +7,11 @@ import psycopg
 import pytest
 
 from lambda_pipeline.domain.catalogue import City
-from lambda_pipeline.errors import CatalogueError, SchemaError
+from lambda_pipeline.errors import CatalogueError, DatabaseUnavailableError, SchemaError
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage import legacy_rows, migrate
-from lambda_pipeline.storage.engine import make_engine
+from lambda_pipeline.storage.engine import Timeouts, make_engine
 from lambda_pipeline.storage.migrate import newest_version, upgrade
 from lambda_pipeline_tests.cli import commands
 from lambda_pipeline_tests.integration.old_databases import (
@@ -139,6 +139,20 @@ def test_an_upgrade_that_the_server_breaks_off_leaves_the_database_as_it_was(mas
     assert everything(master) == before
     run(master, "drop event trigger no_january")
     assert taken(master, jakarta).observations == 301
+
+
+def test_old_services_that_still_use_the_tables_are_named_after_a_while(master: Database, jakarta: City) -> None:
+    before = everything(master)
+    engine = make_engine(master.url("postgres"), "test", Timeouts(lock=0.5))
+    with psycopg.connect(master.url("postgres")) as other:
+        other.execute("insert into raw_data (timestamp, location) values (now(), 'Cinere')")
+        with pytest.raises(DatabaseUnavailableError, match="others that use the database") as caught:
+            upgrade(engine, legacy_rows.Takeover(jakarta, HISTORY_START))
+        other.rollback()
+    engine.dispose()
+    assert "first system's" in caught.value.next_action
+    run(master, "select setval('raw_data_id_seq', 309)")
+    assert everything(master) == before
 
 
 def test_a_zone_that_cannot_be_served_is_refused_untouched(master: Database) -> None:
