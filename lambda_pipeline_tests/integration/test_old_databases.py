@@ -22,6 +22,7 @@ from lambda_pipeline_tests.integration.old_databases import (
     run,
     taken,
 )
+from lambda_pipeline_tests.integration.serving_data import Log, message
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
@@ -155,6 +156,23 @@ def test_the_views_of_v2_have_its_columns_and_one_id_a_row(old: Database, jakart
         assert old.scalar(f"select count(*) - count(distinct id) from {table}") == 0
     summary = [row.attname for row in old.rows(query, name="public.daily_summary")]
     assert set(summary) == {r.attname for r in old.rows(query, name="legacy.daily_summary")} | {"created_at"}
+
+
+def test_what_the_log_still_holds_of_the_old_rows_counts_once(old: Database, jakarta: City) -> None:
+    create_old(old, MASTER)
+    run(old, FILL_RAW.format(table="raw_data"))
+    rows = pd.DataFrame(old.rows("select timestamp, location, aqi_value, traffic_level from raw_data order by id"))
+    taken(old, jakarta)
+    log = Log(old)
+    newest = rows.drop_duplicates(["location", "timestamp"]).sort_values("timestamp").tail(300)
+    log.append(*(message(row.location, row.timestamp.to_pydatetime(), 7) for row in newest.itertuples()))
+    assert log.consume(200) == 200  # nothing is published yet, so the speed layer serves them
+    publish(old)
+    assert old.scalar("select count(*) from realtime_data") == 0
+    assert log.consume() == 0
+    assert log.store() == 0
+    publish(old)
+    assert served(old) == hourly(rows)
 
 
 @pytest.mark.parametrize("table", [*TABLES])
