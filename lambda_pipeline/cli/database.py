@@ -8,28 +8,51 @@ import sys
 import typer
 
 from lambda_pipeline.cli import common
+from lambda_pipeline.cli.takeover import describe_takeover
 
 app = typer.Typer(no_args_is_help=True, help="Upgrade the database, or open it with psql.")
 
 
 @app.command()
-def upgrade() -> None:
-    """Bring the database to this version's schema, in one transaction. Running it again changes nothing."""
+def upgrade(
+    dry_run: bool = typer.Option(
+        False, "--dry-run", help="Do it all in a transaction that is then undone, and say what would happen."
+    ),
+) -> None:
+    """Bring the database to this version's schema, in one transaction. Running it again changes nothing.
+
+    A database of the first system (master or v2) is taken over: its tables move to the schema legacy, and every row
+    becomes an observation, or is kept in raw_data_duplicates or raw_data_rejects with the reason. If it fails, the
+    database is as it was. A dry run takes as long, and locks the old tables meanwhile.
+    """
     settings = common.start()
+    from rich.console import Console
+    from rich.progress import Progress
+
     from lambda_pipeline.local.home import Home
     from lambda_pipeline.local.stack import Stack, running_stack
 
-    if settings.database_url is None:
-        with running_stack(settings, "db upgrade", kafka=False) as stack:
-            done = stack.upgrade()
-    else:
-        stack = Stack(settings, Home(settings.home), kafka=False)
-        done = stack.upgrade()
-        stack.prepare()
+    if dry_run and not Stack(settings, Home(settings.home), kafka=False).has_database():
+        typer.echo("There is no database yet: it would be made. This was a dry run: nothing was changed.")
+        return
+    with running_stack(settings, "db upgrade", kafka=False, prepared=False) as stack:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
+            task = progress.add_task("upgrading", total=1.0)
+            done = stack.upgrade(
+                lambda what, share: progress.update(task, description=what, completed=share), dry_run=dry_run
+            )
+        if not dry_run:
+            stack.prepare()
+    before = done.before or ("an empty database" if done.taken is None else "the first system's")
     if done.before == done.after:
         typer.echo(f"The schema is up to date: {done.after}.")
     else:
-        typer.echo(f"The schema is now {done.after} (before: {done.before or 'an empty database'}).")
+        typer.echo(f"The schema {'would be' if dry_run else 'is'} now {done.after} (before: {before}).")
+    if done.taken is not None:
+        for line in describe_takeover(done.taken, settings.history_start):
+            typer.echo(line)
+    if dry_run:
+        typer.echo("This was a dry run: nothing was changed.")
 
 
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})

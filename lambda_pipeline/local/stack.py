@@ -22,7 +22,8 @@ from lambda_pipeline.local.postgres import EmbeddedPostgres, _programs
 from lambda_pipeline.local.supervisor import supervised
 from lambda_pipeline.settings import Settings
 from lambda_pipeline.storage.deployment import claim, require_city, settle_origin
-from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
+from lambda_pipeline.storage.engine import UPGRADE_TIMEOUTS, make_engine, transaction
+from lambda_pipeline.storage.legacy_rows import Progress, Takeover
 from lambda_pipeline.storage.migrate import Upgrade, require_newest, upgrade
 from lambda_pipeline.stream.client import KafkaConnection
 
@@ -74,6 +75,10 @@ class Stack:
         """The embedded servers, in the order of their start."""
         return [server for server in (self.postgres, self.broker) if server is not None]
 
+    def has_database(self) -> bool:
+        """Whether there is a database to connect to, or a cluster to start; False before the first start."""
+        return self.postgres is None or self.postgres.data.exists()
+
     def is_running(self) -> bool:
         """Whether every embedded server that is needed answers."""
         return all(server.is_running() for server in self.servers)
@@ -109,14 +114,11 @@ class Stack:
     def prepare(self, poll_interval: timedelta | None = None) -> None:
         """Bring the database to a usable state: the embedded one is made and upgraded, an external one is checked.
 
-        Then the city's catalogue is brought in. Raises SchemaError, DeploymentMismatchError.
+        Then the city's catalogue is brought in. One of the first system's databases is refused: to take it over is
+        for `db upgrade` alone. Raises SchemaError, DeploymentMismatchError.
         """
         if self.postgres is not None:
-            _make_databases(self.postgres)
-            self.upgrade()
-            with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
-                for role in (WRITER, READER):  # the socket lets only the server's own user and root in
-                    connection.execute(f"alter role {role} login")
+            self._upgrade()
         engine = make_engine(self.addresses().writer_url, "prepare")
         try:
             if self.postgres is None:
@@ -149,13 +151,28 @@ class Stack:
         finally:
             engine.dispose()
 
-    def upgrade(self) -> Upgrade:
-        """Bring the database to the newest schema, as its owner."""
-        owner = make_engine(self.addresses().owner_url, "upgrade", BATCH_TIMEOUTS)
+    def upgrade(self, on_progress: Progress, *, dry_run: bool = False) -> Upgrade:
+        """Bring the database to the newest schema as its owner, and a database of the first system with it.
+
+        With `dry_run` all of it is done in a transaction that is undone. Raises SchemaError, DeploymentMismatchError,
+        CatalogueError.
+        """
+        takeover = Takeover(self.settings.city, self.settings.history_start, on_progress)
+        return self._upgrade(takeover, dry_run=dry_run)
+
+    def _upgrade(self, takeover: Takeover | None = None, *, dry_run: bool = False) -> Upgrade:
+        if self.postgres is not None:
+            _make_databases(self.postgres)
+        owner = make_engine(self.addresses().owner_url, "upgrade", UPGRADE_TIMEOUTS)
         try:
-            return upgrade(owner)
+            done = upgrade(owner, takeover, dry_run=dry_run)
         finally:
             owner.dispose()
+        if self.postgres is not None and not dry_run:
+            with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
+                for role in (WRITER, READER):  # the socket lets only the server's own user and root in
+                    connection.execute(f"alter role {role} login")
+        return done
 
     def _claim(self, engine: sa.Engine, city: City, poll_interval: timedelta | None) -> None:
         with transaction(engine) as connection:
@@ -163,15 +180,17 @@ class Stack:
 
 
 @contextmanager
-def running_stack(settings: Settings, what: str, *, kafka: bool = True) -> Iterator[Stack]:
+def running_stack(settings: Settings, what: str, *, kafka: bool = True, prepared: bool = True) -> Iterator[Stack]:
     """The stack for as long as a command runs: the running one as it is, or one started for the while and prepared.
 
+    Without `prepared` the database is left as it is found, for the command that upgrades it.
     Raises EmbeddedServerError where another command holds the home without the servers that this one needs.
     """
     home = Home(settings.home)
     stack = Stack(settings, home, kafka=kafka)
     if stack.is_running():
-        stack.check()
+        if prepared:
+            stack.check()
         yield stack
         return
     with home.lock(what), supervised(home, stack.servers) as supervisor:
@@ -179,7 +198,8 @@ def running_stack(settings: Settings, what: str, *, kafka: bool = True) -> Itera
         # From here on Ctrl-C interrupts the command, and the servers stop after it.
         for ending in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ending, signal.default_int_handler)
-        stack.prepare()
+        if prepared:
+            stack.prepare()
         yield stack
 
 

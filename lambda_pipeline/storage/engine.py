@@ -46,6 +46,7 @@ COMMIT_TIMEOUTS = Timeouts(
     idle_in_transaction=10
 )  # of what commits all the time: while it hangs, a publish waits for it
 BATCH_TIMEOUTS = Timeouts(lock=60, transaction=3600, idle_in_transaction=600)
+UPGRADE_TIMEOUTS = Timeouts(lock=60, transaction=24 * 3600, idle_in_transaction=600)  # it may move years of rows
 
 
 def make_engine(url: str, application: str, timeouts: Timeouts = DAEMON_TIMEOUTS, pool_size: int = 5) -> sa.Engine:

@@ -1,12 +1,23 @@
-"""Fixtures of the tests that run speed daemons."""
+"""Fixtures of the tests that run speed daemons, and of those that upgrade the first system's databases."""
 
+import itertools
 from collections.abc import Iterator
 
 import pytest
 
+from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline_tests.integration.old_databases import old_database
 from lambda_pipeline_tests.integration.speed_daemons import Feed
 from lambda_pipeline_tests.servers import Database
+
+_numbers = itertools.count(1)
+
+
+@pytest.fixture
+def old(postgres: EmbeddedPostgres) -> Iterator[Database]:
+    """A database with nothing in it yet, to be filled as the first system would."""
+    yield from old_database(postgres, f"old_{next(_numbers)}")
 
 
 @pytest.fixture

@@ -177,7 +177,7 @@ TABLES = [
     "deployment", "locations", "aqi_bands", "traffic_levels", "peak_windows", "log_partitions", "stream_offsets",
     "raw_frontier", "log_gaps", "dead_letters", "raw_data", "raw_hours", "batch_coverage", "published_hours",
     "computed_days", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "realtime_data",
-    "realtime_hourly", "latest_observations", "schema_version",
+    "realtime_hourly", "latest_observations", "raw_data_duplicates", "raw_data_rejects", "schema_version",
 ]  # fmt: skip
 VIEWS = [
     "served_hourly", "served_city_hourly", "hourly_profile", "served_daily", "served_observations",

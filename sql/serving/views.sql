@@ -240,6 +240,7 @@ left join latest_observations latest on latest.location = place.name
 where place.is_active or latest.location is not null;
 
 -- ---------------------------------------------------------------- the first system's tables that live on as views
+-- Their ids are the observations' positions in the log: they stay the same when the batch layer takes a row over.
 
 create or replace view daily_summary as
 select
@@ -261,7 +262,7 @@ left join peak_hours worst on worst.analysis_date = day.date;
 
 create or replace view traffic_data as
 select
-    row_number() over (order by timestamp, location) as id, timestamp, location, latitude, longitude, traffic_level,
+    (log_partition::bigint << 48) | log_offset as id, timestamp, location, latitude, longitude, traffic_level,
     current_speed, free_flow_speed,
     is_peak_hour(extract(hour from hour_start at time zone (select timezone from deployment))::integer) as is_peak_hour,
     created_at
@@ -270,7 +271,7 @@ where traffic_level is not null or current_speed is not null;
 
 create or replace view aqi_data as
 select
-    row_number() over (order by timestamp, location) as id, timestamp, location, latitude, longitude, aqi_value,
+    (log_partition::bigint << 48) | log_offset as id, timestamp, location, latitude, longitude, aqi_value,
     aqi_category, created_at
 from served_observations
 where aqi_value is not null;
