@@ -73,8 +73,8 @@ def test_a_change_waits_for_the_commits_and_publishes_under_way(database: Databa
     for hold in (locks.hold_publish_shared, locks.hold_publish, locks.hold_raw):
         done = threading.Event()
 
-        def change(done: threading.Event = done) -> None:
-            add(database, f"Place {id(done)}")
+        def change(name: str = hold.__name__, done: threading.Event = done) -> None:
+            add(database, name)
             done.set()
 
         with transaction(database.writer) as connection:
