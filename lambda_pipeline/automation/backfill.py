@@ -14,6 +14,7 @@ from datetime import date
 import dagster as dg
 import sqlalchemy as sa
 from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.api import execute_run_iterator
 from dagster_postgres.utils import DagsterPostgresException
 
@@ -92,11 +93,11 @@ def run_backfill(
             _take_in(report, event)
         finished = instance.get_run_by_id(run.run_id)
     report.seconds = time.monotonic() - started
-    if raised:
+    if raised and not isinstance(raised[0], DagsterAssetCheckFailedError):
         raise _own_error(raised[0])
     if finished is None or not finished.is_success:
         errors = [one for one in report.failed_checks if one.is_error]
-        why = " ".join(f"{one.asset}: {one.name}: {one.text}" for one in errors) or "see its log in Dagster's UI."
+        why = " ".join(f"{one.asset}: {one.name}: {one.text}" for one in errors) or "See its log in Dagster's UI."
         raise BatchRunFailedError(
             f"run {report.run_id[:8]} failed. {why}", "What the check found must be mended first."
         )

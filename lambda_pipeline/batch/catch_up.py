@@ -22,8 +22,6 @@ PATIENCE = timedelta(minutes=10)
 """After which a day is recomputed although its positions still change."""
 FIRST_PAUSE, LONGEST_PAUSE = timedelta(minutes=5), timedelta(hours=6)
 """After an attempt that did not help; doubled each time."""
-NEEDS_ATTENTION = 5
-"""Attempts in a row that did not help, from which on somebody should look."""
 RUNS_A_TICK = 3
 _MOST_DAYS = (None, None, 16, 4, 1)  # of one run, by attempts: a day that fails is singled out
 

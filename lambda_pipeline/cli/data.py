@@ -122,6 +122,12 @@ def status(as_json: bool = typer.Option(False, "--json", help="For programs.")) 
     if as_json:
         typer.echo(json.dumps(report, indent=2))
         return
+    for day in report["needs_attention"]:
+        typer.secho(
+            f"needs attention: {day['day']} is stale since {day['since']}, and {day['attempts']} runs did not help. "
+            f"See what its checks found: in Dagster, the run with the tag dagster/run_key {day['run_key']}.",
+            fg="red",
+        )
     typer.echo(f"{report['city']} ({report['timezone']}); running here: {running or 'nothing'}")
     for layer in report["layers"]:
         newest = layer["newest_observation"] or "nothing yet"

@@ -122,6 +122,10 @@ class ServingView:
         """One value of this snapshot."""
         return self._connection.execute(statement).scalar_one()
 
+    def rows(self, statement: sa.Executable, values: Mapping[str, Any] | None = None) -> Sequence[sa.Row[Any]]:
+        """All rows, in this snapshot."""
+        return self._connection.execute(statement, values or {}).all()
+
     def _frame(self, query: str, columns: Mapping[str, str], values: Mapping[str, Any] | None = None) -> pd.DataFrame:
         rows = self._connection.execute(sql(f"serving/{query}"), values or {}).all()
         return _typed(pd.DataFrame([tuple(row) for row in rows], columns=list(columns)), columns)

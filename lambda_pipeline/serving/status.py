@@ -9,14 +9,21 @@ from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.serving.layer import ServingLayer
 from lambda_pipeline.storage.sql import sql
 
+NEEDS_ATTENTION = 5
+"""Attempts in a row to recompute a day that did not help, from which on somebody should look."""
+
 
 def platform_status(serving: ServingLayer) -> dict[str, Any]:
-    """City, layers, stale hours and dead letters, as plain values for JSON; instants in city time with offset."""
+    """City, layers, stale hours, dead letters, and days that fail again and again, as plain values for JSON.
+
+    Instants are in city time with offset.
+    """
     with serving.snapshot() as view:
         city = view.city()
         freshness = view.get_freshness()
         stale = view.scalar(sql("serving/stale_hours"))
         letters = view.scalar(sa.text("select count(*) from dead_letters"))
+        failing = view.rows(sql("serving/failing_days"), {"attempts": NEEDS_ATTENTION})
     clock = city.clock()
     layers = []
     for row in freshness.to_dict("records"):
@@ -36,6 +43,16 @@ def platform_status(serving: ServingLayer) -> dict[str, Any]:
         "layers": layers,
         "stale_hours": int(stale),
         "dead_letters": int(letters),
+        "needs_attention": [
+            {
+                "day": row.city_date.isoformat(),
+                "stale_hours": row.hours,
+                "attempts": row.attempts,
+                "since": clock.local(row.first_seen_at).isoformat(timespec="seconds"),
+                "run_key": row.run_key,
+            }
+            for row in failing
+        ],
     }
 
 

@@ -13,6 +13,7 @@ import typer
 
 from lambda_pipeline.cli import app, main
 from lambda_pipeline.local.home import free_port
+from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.cli.commands import SETTINGS, Result, run, run_python
 from lambda_pipeline_tests.servers import Database
 
@@ -313,8 +314,24 @@ def test_status_as_json_is_what_programs_can_read(call: Call, external: dict[str
         "layers": [{"layer": "speed", **empty}, {"layer": "batch", **empty}],
         "stale_hours": 0,
         "dead_letters": 0,
+        "needs_attention": [],
     }
     assert "Jakarta (Asia/Jakarta)" in call("status", **external).out
+
+
+@pytest.mark.integration
+def test_status_says_first_what_keeps_failing(call: Call, external: dict[str, str], database: Database) -> None:
+    with transaction(database.owner) as connection:
+        for day, attempts in (("2025-06-02", 6), ("2025-06-03", 4)):
+            connection.exec_driver_sql(
+                "insert into catch_up values (%s, 3, 'p', '2025-06-04T00:00Z', '2025-06-04T00:00Z', %s, now(), 'key')",
+                (day, attempts),
+            )
+    text = call("status", **external).out
+    assert text.startswith("needs attention: 2025-06-02 is stale since 2025-06-04T07:00:00+07:00, and 6 runs did not")
+    assert "2025-06-03" not in text
+    (found,) = json.loads(call("status", "--json", **external).out)["needs_attention"]
+    assert (found["day"], found["attempts"], found["stale_hours"], found["run_key"]) == ("2025-06-02", 6, 3, "key")
 
 
 @pytest.mark.integration

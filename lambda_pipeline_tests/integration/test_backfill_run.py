@@ -12,9 +12,10 @@ from kafka import KafkaProducer
 
 from lambda_pipeline.automation.backfill import run_backfill
 from lambda_pipeline.batch.assets import ASSET_NAMES
+from lambda_pipeline.batch.survey import Survey, survey
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.domain.observation import ObservationMessage, encode
-from lambda_pipeline.errors import DatabaseUnavailableError
+from lambda_pipeline.errors import BatchRunFailedError, DatabaseUnavailableError
 from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.local.postgres import EmbeddedPostgres
@@ -284,3 +285,64 @@ def test_errors_of_the_assets_pass_through_and_the_run_is_kept_as_failed(
         assert run.status is dg.DagsterRunStatus.FAILURE
         logs = " ".join(str(event) for event in instance.all_logs(run.run_id))
     assert "verysecret" not in logs
+
+
+# ---------------------------------------------------------------- parts of it, and checks
+
+
+def test_one_asset_can_be_recomputed_by_itself(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    produce([message("Cinere", START, aqi=1)])
+    run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    with database.owner.begin() as connection:
+        connection.exec_driver_sql("delete from peak_hours")
+    report = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, assets=["peak_hours"])
+    assert list(report.assets) == ["peak_hours"]
+    assert database.scalar("select count(*) from peak_hours") == 1
+
+
+def test_a_blocking_check_stops_the_run_before_anything_is_published_and_says_why(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    produce([message("Cinere", START, aqi=1)])
+    run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, assets=["raw_data"])
+    with database.owner.begin() as connection:
+        connection.exec_driver_sql("update raw_data set city_date = city_date + 1")
+    with pytest.raises(BatchRunFailedError, match="raw_data: raw_values: 1 rows break a rule"):
+        run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    assert database.scalar("select count(*) from published_hours") == 0
+
+
+def test_a_survey_says_what_a_run_then_does(
+    database: Database, kafka: KafkaConnection, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    produce([message("Cinere", START + timedelta(hours=n), aqi=n) for n in range(3)])
+    consume(database, kafka, topic, 3)
+    before = contents(database)
+    found = survey(database.writer, kafka, topic.name, FIRST, UNTIL)
+    assert (found.unread_records, found.stale_hours, found.speed_hours) == (3, 0, 3)
+    assert contents(database) == before
+    run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, assets=["raw_data"])
+    found = survey(database.writer, kafka, topic.name, FIRST, UNTIL)
+    assert (found.unread_records, found.stale_hours, found.stale_rows) == (0, 3, 3)
+    run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
+    assert survey(database.writer, kafka, topic.name, FIRST, UNTIL) == Survey(0, 0, 0, 0)
+    assert survey(database.writer, kafka, topic.name, FIRST, UNTIL, everything=True) == Survey(0, 3, 3, 0)
+
+
+def test_whoever_waits_is_told_how_far_it_is(
+    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+) -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.steps: dict[str, list[tuple[int, int]]] = {}
+
+        def report(self, step: str, done: int, total: int) -> None:
+            self.steps.setdefault(step, []).append((done, total))
+
+    told = Told()
+    produce([message("Cinere", START + timedelta(hours=n), aqi=n) for n in range(5)])
+    run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, progress=told)
+    assert told.steps["raw_data"][-1] == (5, 5)
+    assert told.steps["hourly_aggregations"] == [(n, 5) for n in range(1, 6)]

@@ -10,10 +10,17 @@ import sqlalchemy as sa
 
 from lambda_pipeline.domain.air_quality import AQI_BANDS, aqi_category
 from lambda_pipeline.domain.city_time import CityClock
-from lambda_pipeline.domain.peak_hours import DEFAULT_PEAK_WINDOWS, PeakWindow, is_peak_hour
+from lambda_pipeline.domain.peak_hours import (
+    DEFAULT_PEAK_WINDOWS,
+    OBSERVED_PEAK_RULES,
+    PeakWindow,
+    is_peak_hour,
+    observed_peaks,
+)
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, congestion_ratio, traffic_level
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.integration.observations import HOUR
+from lambda_pipeline_tests.integration.serving_data import Log, message
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
@@ -48,6 +55,12 @@ def test_the_reference_tables_are_the_domains(database: Database) -> None:
     assert [tuple(row) for row in bands] == [(band.upper, band.category, band.colour) for band in AQI_BANDS]
     levels = database.rows("select level, below, name, english from traffic_levels order by level")
     assert [tuple(row) for row in levels] == [(b.level, b.below, b.name, b.english) for b in TRAFFIC_LEVELS]
+    rules = database.rows(
+        "select measure, share, least_days, least_range from observed_peak_rules order by measure desc"
+    )
+    assert [tuple(row) for row in rules] == [
+        (r.measure, r.share, r.least_days, r.least_range) for r in OBSERVED_PEAK_RULES
+    ]
 
 
 # ---------------------------------------------------------------- peak hours
@@ -75,6 +88,49 @@ def test_is_peak_hour(database: Database, windows: tuple[PeakWindow, ...]) -> No
         database, "select is_peak_hour(v) from unnest(cast(:values as int[])) with ordinality i(v, n)", hours
     )
     assert [peak for (peak,) in found] == [is_peak_hour(hour, windows) for hour in hours]
+
+
+def test_observed_peaks(database: Database) -> None:
+    """Random days, flat ones, and hours observed too seldom, of which half the hours are the speed layer's."""
+    dice = random.Random(3)
+    log = Log(database)
+    start, days = datetime(2025, 3, 2, 17, tzinfo=UTC), 10  # midnight in Jakarta, a Monday
+    for place, height, lift in (("Cinere", 4, 300), ("Gunung", 0, 0), ("Krukut", 1, 15)):
+        for hour in range(days * 24):
+            level = 1 + dice.randint(0, height) if dice.random() < 0.6 else None
+            aqi = 50 + dice.randint(0, lift) if dice.random() < 0.6 else None
+            if hour % 24 == 5 and hour > 60:
+                continue
+            log.append(message(place, start + timedelta(hours=hour, minutes=7), aqi, level))
+    log.consume()
+    log.store(len(log.records) // 2)
+    log.publish()
+    rows = database.rows("select * from observed_peaks('2025-03-03', '2025-03-12')")  # not the last day
+    expected: dict[tuple[str, bool, int], dict[str, list[int]]] = {}
+    for one in log.records:
+        seen = one.observation
+        local = seen.timestamp + timedelta(hours=7)
+        if local.date() < date(2025, 3, 12):
+            values = expected.setdefault((seen.location, local.weekday() >= 5, local.hour), {"traffic": [], "aqi": []})
+            values["traffic"] += [seen.traffic_level] if seen.traffic_level is not None else []
+            values["aqi"] += [seen.aqi_value] if seen.aqi_value is not None else []
+    assert {(row.location, row.is_weekend, row.hour) for row in rows} == expected.keys()
+    found = {rule.measure: set() for rule in OBSERVED_PEAK_RULES}
+    for rule in OBSERVED_PEAK_RULES:
+        for kind in {(place, weekend) for place, weekend, _ in expected}:
+            profile = {
+                hour: (sum(values[rule.measure]) / len(values[rule.measure]), len(values[rule.measure]))
+                for (place, weekend, hour), values in expected.items()
+                if (place, weekend) == kind and values[rule.measure]
+            }
+            found[rule.measure] |= {(*kind, hour) for hour in observed_peaks(profile, rule)}
+    assert {(row.location, row.is_weekend, row.hour) for row in rows if row.is_traffic_peak} == found["traffic"]
+    assert {(row.location, row.is_weekend, row.hour) for row in rows if row.is_aqi_peak} == found["aqi"]
+    assert {"Cinere"} < {place for place, _, _ in found["traffic"]} <= {"Cinere", "Krukut"}
+    newest = database.rows("select * from observed_peak_hours")
+    assert [tuple(row) for row in newest] == [
+        tuple(row) for row in database.rows("select * from observed_peaks('2025-02-13', '2025-03-13')")
+    ]
 
 
 # ---------------------------------------------------------------- time

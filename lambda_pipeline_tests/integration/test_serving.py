@@ -39,6 +39,7 @@ READS: Mapping[str, tuple[Mapping[str, str], Callable[[ServingView], pd.DataFram
     "get_hourly": (frames.HOURLY, lambda view: view.get_hourly(FIRST, UNTIL)),
     "get_daily": (frames.DAILY, lambda view: view.get_daily(FIRST, UNTIL)),
     "get_peak_hours_analysis": (frames.PEAK_HOURS, lambda view: view.get_peak_hours_analysis(FIRST, UNTIL)),
+    "get_observed_peaks": (frames.OBSERVED_PEAKS, lambda view: view.get_observed_peaks(FIRST, UNTIL)),
     "get_statistics": (frames.STATISTICS, lambda view: view.get_statistics(FIRST, UNTIL)),
     "get_raw_data": (frames.RAW, lambda view: view.get_raw_data(FIRST, UNTIL)),
     "get_freshness": (frames.FRESHNESS, lambda view: view.get_freshness()),
