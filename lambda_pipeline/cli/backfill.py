@@ -124,13 +124,12 @@ def _survey(
 
 
 def _show_survey(found: "Survey", days: tuple[date, date]) -> None:
+    hours, rows = _count(found.stale_hours, "hour"), _count(found.stale_rows, "stored raw row")
     typer.echo(f"{_range(days)}, if it ran now (nothing was changed):")
-    typer.echo(f"  raw_data             would read {found.unread_records} new records, of whichever days")
-    typer.echo(
-        f"  hourly_aggregations  would publish {found.stale_hours} hours of {found.stale_rows} stored raw rows, and"
-    )
-    typer.echo(f"                       those that new records lie in; the speed layer holds {found.speed_hours} hours")
-    typer.echo(f"  the day tables       would be computed for {(days[1] - days[0]).days} days")
+    typer.echo(f"  raw_data             would read {_count(found.unread_records, 'new record')}, of whichever days")
+    typer.echo(f"  hourly_aggregations  would publish {hours} of {rows}, and those that new records lie in;")
+    typer.echo(f"                       the speed layer holds something of {_count(found.speed_hours, 'hour')}")
+    typer.echo(f"  the day tables       would be computed for {_count((days[1] - days[0]).days, 'day')}")
 
 
 def _show(report: "BackfillReport", days: tuple[date, date]) -> None:
@@ -151,12 +150,15 @@ def _changes(name: str, found: dict[str, object]) -> str:
     if name == "hourly_aggregations":
         again = f" ({found['hours_again']} of them again)" if found["hours_again"] else ""
         return (
-            f"   {found['hours_published']} hours published{again} of {found['raw_rows']} raw rows, "
+            f"   {found['hours_published']} hours published{again}, of {found['raw_rows']} raw rows, "
             f"{found['moved_from_speed']} left the speed layer"
         )
     return ""
 
 
+def _count(number: int, unit: str) -> str:
+    return f"{number} {unit}" if number == 1 else f"{number} {unit}s"
+
+
 def _range(days: tuple[date, date]) -> str:
-    number = (days[1] - days[0]).days
-    return f"{number} {'day' if number == 1 else 'days'} from {days[0]} up to before {days[1]}"
+    return f"{_count((days[1] - days[0]).days, 'day')} from {days[0]} up to before {days[1]}"
