@@ -21,7 +21,7 @@ from lambda_pipeline.storage.migrate import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
 logger = logging.getLogger(__name__)
-CHUNK_ROWS = 2_000_000  # raw rows that one prepare aggregates
+CHUNK_ROWS = 500_000  # raw rows that one prepare aggregates
 CHUNK_HOURS = 500
 _ATTEMPTS = 5  # prepares of an hour that others publish at the same time
 ENGINE = "postgres"
@@ -124,9 +124,11 @@ def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str)
     """
     values = {"start": min(hours), "end": max(hours) + HOUR, "hours": list(hours), "timezone": timezone}
     with begin(connection, "REPEATABLE READ"):
+        run_script(connection, sql_text("batch/plan_by_index"))
         run_script(connection, sql_text("batch/create_prepared"))
         connection.execute(sql("batch/prepare_frontiers"))
         connection.execute(sql("batch/prepare_aggregations"), values)
+        connection.execute(sql("batch/prepare_cities"))
         held = list(connection.execute(sql("batch/held_by_speed"), values).scalars())
         if held:
             values |= {"start": min(held), "end": max(held) + HOUR, "hours": held}
@@ -153,6 +155,7 @@ def swap(
     values = {"hour": hour, "end": hour + HOUR, "timezone": timezone}
     with begin(connection, "READ COMMITTED"):
         bound_transaction(connection)
+        run_script(connection, sql_text("batch/plan_by_index"))
         locks.hold_publish(connection)
         if connection.execute(sql("batch/newer_coverage"), values).scalar_one():
             logger.info("hour %s was published from further on meanwhile, preparing it again", hour.isoformat())

@@ -1,4 +1,5 @@
--- Where a prepared publish waits for its swap; belongs to the session.
+-- Where a prepared publish waits for its swap; belongs to the session. All that can be known without the lock is in
+-- here, so that the swap, for which every speed commit waits, only moves rows.
 create temporary table if not exists prepared_frontiers (
     log_partition smallint primary key,
     next_offset bigint not null
@@ -25,8 +26,11 @@ create temporary table if not exists prepared_aggregations (
     ratio_count integer not null,
     min_ratio double precision,
     max_ratio double precision,
+    is_peak_hour boolean not null,
+    expected_count integer,
     primary key (hour_start, location)
 );
+create temporary table if not exists prepared_cities (like city_hourly, primary key (hour_start));
 -- What the speed layer holds of the hours and raw_data too, found before the lock is taken. A swap deletes by `place`,
 -- where a row can be fetched without a search, and only if the position is still the one that was found there.
 create temporary table if not exists prepared_moves (
@@ -42,4 +46,4 @@ create temporary table if not exists prepared_drift (
     hour_start timestamptz primary key,
     locations integer not null              -- whose row of realtime_hourly is not the sum of their observations
 );
-truncate prepared_frontiers, prepared_aggregations, prepared_moves, prepared_drift
+truncate prepared_frontiers, prepared_aggregations, prepared_cities, prepared_moves, prepared_drift

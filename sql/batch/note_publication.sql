@@ -3,11 +3,10 @@ insert into published_hours (
     parity_compared, parity_duplicates, parity_differing, parity_drift
 )
 select
-    hour_start, min(date), nextval('publication_sequence'), :run_id, :engine, sum(data_points_count),
+    hour_start, date, nextval('publication_sequence'), :run_id, :engine, data_points_count,
     :compared, :duplicates, :differing, :drift
-from prepared_aggregations
+from prepared_cities
 where hour_start = :hour
-group by hour_start
 on conflict (hour_start) do update set
     publication = excluded.publication,
     published_at = now(),

@@ -1,17 +1,40 @@
--- One pass over the range of raw_data that the hours lie in; its rows all lie below the frontiers of this snapshot.
+-- Hour by hour on the index on timestamp, so that an hour's groups fit in little memory however long the range is. All
+-- rows lie below the frontiers of this snapshot. Expected is what polling every interval would have brought.
 insert into prepared_aggregations (
     hour_start, location, date, hour, data_points_count,
     aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum, traffic_count, min_traffic, max_traffic,
-    speed_sum_m_h, speed_count, min_speed, max_speed, ratio_sum_ppb, ratio_count, min_ratio, max_ratio
+    speed_sum_m_h, speed_count, min_speed, max_speed, ratio_sum_ppb, ratio_count, min_ratio, max_ratio,
+    is_peak_hour, expected_count
 )
 select
-    hour_start, location, min(city_date), extract(hour from hour_start at time zone :timezone), count(*),
-    coalesce(sum(aqi_value), 0), count(aqi_value), min(aqi_value), max(aqi_value),
-    coalesce(sum(traffic_level), 0), count(traffic_level), min(traffic_level), max(traffic_level),
-    coalesce(sum(round(current_speed * 1000)::bigint), 0), count(current_speed), min(current_speed),
-    max(current_speed),
-    coalesce(sum(round(congestion_ratio * 1e9)::bigint), 0), count(congestion_ratio), min(congestion_ratio),
-    max(congestion_ratio)
-from raw_data
-where timestamp >= :start and timestamp < :end and hour_start = any(:hours)
-group by hour_start, location
+    wanted.hour_start, stored.location, stored.date, wanted.hour, stored.data_points_count,
+    stored.aqi_sum, stored.aqi_count, stored.min_aqi, stored.max_aqi,
+    stored.traffic_sum, stored.traffic_count, stored.min_traffic, stored.max_traffic,
+    stored.speed_sum_m_h, stored.speed_count, stored.min_speed, stored.max_speed,
+    stored.ratio_sum_ppb, stored.ratio_count, stored.min_ratio, stored.max_ratio,
+    wanted.is_peak_hour,
+    case when place.aqicn_station is not null or place.latitude is not null then wanted.expected_count end
+from (
+    select
+        hour_start, extract(hour from hour_start at time zone :timezone) as hour,
+        is_peak_hour(extract(hour from hour_start at time zone :timezone)::integer) as is_peak_hour,
+        (select round(3600.0 / poll_interval_seconds) from deployment) as expected_count
+    from unnest(cast(:hours as timestamptz[])) as hours (hour_start)
+    offset 0  -- once an hour, not once a row
+) wanted
+cross join lateral (
+    select
+        location, min(city_date) as date, count(*) as data_points_count,
+        coalesce(sum(aqi_value), 0) as aqi_sum, count(aqi_value) as aqi_count,
+        min(aqi_value) as min_aqi, max(aqi_value) as max_aqi,
+        coalesce(sum(traffic_level), 0) as traffic_sum, count(traffic_level) as traffic_count,
+        min(traffic_level) as min_traffic, max(traffic_level) as max_traffic,
+        coalesce(sum(round(current_speed * 1000)::bigint), 0) as speed_sum_m_h, count(current_speed) as speed_count,
+        min(current_speed) as min_speed, max(current_speed) as max_speed,
+        coalesce(sum(round(congestion_ratio * 1e9)::bigint), 0) as ratio_sum_ppb,
+        count(congestion_ratio) as ratio_count, min(congestion_ratio) as min_ratio, max(congestion_ratio) as max_ratio
+    from raw_data
+    where timestamp >= wanted.hour_start and timestamp < wanted.hour_start + interval '1 hour'
+    group by location
+) stored
+left join locations place on place.name = stored.location
