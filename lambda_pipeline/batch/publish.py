@@ -164,8 +164,11 @@ def swap(
         connection.execute(sql("batch/replace_hour"), values)
         connection.execute(sql("batch/replace_city_hour"), values)
         connection.execute(sql("batch/cover_hour"), values)
-        moved, parity = _remove(connection, "batch/remove_prepared", values)
+        equal = connection.execute(sql("batch/remove_equal"), values).rowcount
+        moved, parity = _remove(connection, "batch/remove_other", values)
+        moved, parity.compared = moved + equal, parity.compared + equal
         connection.execute(sql("batch/clear_realtime_hour"), values)
+        run_script(connection, sql_text("batch/pass_in_order"))
         if connection.execute(sql("batch/is_held"), values).scalar_one():
             more, found = _remove(connection, "batch/remove_published", values)
             moved += more

@@ -39,9 +39,9 @@ create temporary table if not exists prepared_moves (
     log_partition smallint not null,
     log_offset bigint not null,
     is_same boolean not null,               -- raw_data has the key from this position, not from another one
-    differs boolean not null                -- is_same, and yet other values
+    is_equal boolean not null               -- is_same, and with the same values
 );
-create index if not exists prepared_moves_hour on prepared_moves (hour_start);
+create index if not exists prepared_moves_hour on prepared_moves (hour_start, is_equal, place);
 create temporary table if not exists prepared_drift (
     hour_start timestamptz primary key,
     locations integer not null              -- whose row of realtime_hourly is not the sum of their observations
