@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser demo up test test-faults lint types unit bench bench-speed clean lock
+.PHONY: help install install-dev browser demo up test test-faults lint types unit bench bench-speed bench-batch clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench: install-dev  ## Measure: ratios against something run beside it
 
 bench-speed: install-dev $(BENCH_VENV)/.installed  ## Measure the speed daemon beside its peers; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.speed
+
+bench-batch: install-dev  ## Measure the batch layer beside bare SQL; rewrites docs/benchmarks.md
+	$(BIN)/python -m benchmarks.batch
 
 browser: install-dev  ## Install Chromium for the browser tests (on Debian, as root), or say what is missing
 	@$(BIN)/python -m lambda_pipeline_tests.browser.chromium

@@ -132,6 +132,7 @@ def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str)
         held = list(connection.execute(sql("batch/held_by_speed"), values).scalars())
         if held:
             values |= {"start": min(held), "end": max(held) + HOUR, "hours": held}
+            run_script(connection, sql_text("batch/plan_by_hash"))
             connection.execute(sql("batch/prepare_moves"), values)
             connection.execute(sql("batch/prepare_drift"), values)
 

@@ -438,7 +438,8 @@ def test_a_covered_row_that_raw_data_lost_is_named_and_nothing_changes(
     [
         "replace_hour",
         "cover_hour",
-        "remove_prepared",
+        "remove_equal",
+        "remove_other",
         "remove_published",
         "recompute_realtime_hour",
         "note_publication",
