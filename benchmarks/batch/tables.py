@@ -31,7 +31,8 @@ def notes(figures: Collected) -> list[str]:
         found.append(
             f"Processor time of the backfill: publish {ours:,.1f} s "
             f"({figures_median(figures, 'publish.own_cpu'):,.1f} s of it Python), bare hour by hour {same:,.1f} s with "
-            f"our indexes and {keyed:,.1f} s with one key, in one statement {once:,.1f} s, first system {figures_median(figures, 'first.cpu'):,.0f} s."
+            f"our indexes and {keyed:,.1f} s with one key, in one statement {once:,.1f} s, "
+            f"first system {figures_median(figures, 'first.cpu'):,.0f} s."
         )
     if "steady.cpu" in figures:
         found.append(
