@@ -2,6 +2,7 @@
 
 import pytest
 
+from benchmarks.batch import tables as batch_tables
 from benchmarks.latency import latencies
 from benchmarks.profile import parse_samples, parse_statements
 from benchmarks.report import (
@@ -92,6 +93,36 @@ def test_the_goals_of_the_flood_and_of_full_tables() -> None:
         "one daemon, 1,000 rows in raw_data, realtime_data filled": None,
         "one daemon, 10,000 rows in raw_data, realtime_data filled": False,
     }
+
+
+def test_the_goals_of_the_batch_layer() -> None:
+    figures = {"publish": [26.0], "publish.rows": [20_000_000.0], "first": [400.0], "lock.full": [180.0, 510.0]}
+    figures |= {"bare.same": [20.0], "bare.keyed": [16.0], "bare.once": [28.0]}
+    figures |= {
+        "memory.few": [60.0],
+        "memory.many": [61.0],
+        "memory.backend.few": [12.0],
+        "memory.backend.many": [20.0],
+    }
+    figures |= {"memory.hours": [167.0], "steady.work": [1.4], "steady.dagster": [7.5], "steady.steps": [4.0]}
+    figures |= {"beside.alone": [50_000.0], "beside.publish": [41_000.0]}
+    figures |= {f"years.{days}.{name}": [float(days)] for days in (365, 1461) for name in ("mib", "seconds", "work")}
+    rows = {row.what: row for row in batch_tables.goal_rows(figures)}
+    met = {what: row.met for what, row in rows.items() if row.met is not None}
+    publish = "publish of 20,000,000 raw rows"
+    assert met == {
+        f"{publish}, against bare SQL hour by hour with the same indexes": True,
+        f"{publish}, against the first system's SQL": True,
+        "memory of the publishing process, 167 hours": True,
+        "of its PostgreSQL backend, 167 hours": False,
+        "lock held, all of the hour in the speed layer": False,
+        "steady hour of 120,000 records, its work": True,
+        "steady hour of 120,000 records, a run worker's process from start to end": False,
+        "speed daemon in a flood beside a publish, against alone": True,
+        "memory of the backfill of 1,461 days, Dagster's events included": False,
+    }
+    assert rows[f"{publish}, against bare SQL hour by hour with one key"].ratio == "1.62"
+    assert rows[f"{publish}, against the first system's SQL"].ratio == "15.4 times as fast"
 
 
 def test_a_message_was_served_when_its_position_could_first_be_seen() -> None:

@@ -1,13 +1,17 @@
 """What a publish measures of the speed layer, against what batch says of the same positions."""
 
 import logging
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import HourToPublish, Parity, PublishRun, prepare, publish_hours, swap
-from lambda_pipeline.storage.engine import session, transaction
+from lambda_pipeline.storage.engine import begin, session, transaction
+from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.sql import sql_text
 from lambda_pipeline_tests.integration.observations import HOUR, NEXT_HOUR, ZONE, MemoryLog, keys, seen, served
 from lambda_pipeline_tests.servers import Database
 
@@ -147,6 +151,33 @@ def test_sums_that_are_not_those_of_the_observations_are_counted(
     assert run.parity == Parity(compared=3, drift=1)
     assert noted(database) == (3, 0, 0, 1)
     assert "realtime_hourly was not the sum of realtime_data at 1 locations" in caplog.text
+
+
+@pytest.mark.parametrize("known", [0, 600])
+def test_rows_that_no_statistics_know_are_found_by_a_hash_of_the_whole_key(
+    database: Database, log: MemoryLog, publishing: sa.Connection, known: int
+) -> None:
+    """Of two tables where it expects nothing, the planner would join every row of the one with all of the other."""
+    places = ("Krukut", "Cinere", "Gunung", "Kemayoran", "GBK, Gelora")
+    for hour in (HOUR, NEXT_HOUR):
+        log.append(*(seen(minute, place, hour=hour) for minute in range(60) for place in places))
+    for end in (known // 2, log.end()):
+        log.consume(end)
+        log.store(end)
+        if end == known // 2:
+            tamper(database, "analyze")
+    values = {"hours": [NEXT_HOUR], "start": NEXT_HOUR, "end": NEXT_HOUR + timedelta(hours=1)}
+    prepare(publishing, [NEXT_HOUR], ZONE)
+    with begin(publishing):
+        for plan in ("plan_by_index", "plan_by_hash"):
+            run_script(publishing, sql_text(f"batch/{plan}"))
+        rows = publishing.execute(sa.text("explain " + sql_text("batch/prepare_moves")), values).scalars()
+        plan = "\n".join(rows)
+    assert "Hash Join" in plan
+    assert "Nested Loop" not in plan
+    assert "Merge Join" not in plan
+    assert re.search(r"Hash Cond: .*location.*timestamp", plan)
+    assert swap(publishing, NEXT_HOUR, ZONE, "test") == 300
 
 
 def test_a_publication_keeps_what_it_found_itself(database: Database, log: MemoryLog) -> None:
