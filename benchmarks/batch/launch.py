@@ -1,6 +1,7 @@
 """A queued run of the job for one day, as a schedule asks for it: `-m benchmarks.batch.launch [DAY]`.
 
-Prints what a run launcher hands to the process that executes the run. Without a day it only makes Dagster's tables.
+Prints its id, and what a run launcher hands to the process that executes it. Without a day it only makes Dagster's
+tables.
 """
 
 import sys
@@ -29,6 +30,7 @@ def main(day: str | None = None) -> None:
             tags={"dagster/partition": day},
             job_code_origin=origin,
         )
+        print(run.run_id)
         print(serialize_value(ExecuteRunArgs(origin, run.run_id, instance.get_ref(), set_exit_code_on_failure=True)))
 
 

@@ -4,7 +4,6 @@ Its work is measured call by call in this process, then the whole as a scheduled
 what a run launcher starts, a process of its own that imports everything and executes the job in process.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -68,11 +67,10 @@ def bench_run(servers: Servers, database: Database, hour: datetime) -> dict[str,
     loaded = _consumed_hour(servers, database, hour)
     environment = dagster_environment(servers, database, loaded.topic.name)
     day = CityClock(TIMEZONE).city_date(hour).isoformat()
-    arguments = python(["-m", "benchmarks.batch.launch", day], environment).strip()
+    run_id, arguments = python(["-m", "benchmarks.batch.launch", day], environment).splitlines()
     started = time.perf_counter()
     python(["-m", "dagster", "api", "execute_run", arguments], environment)
     seconds = time.perf_counter() - started
-    run_id = json.loads(arguments)["run_id"]
     _check(database, hour, loaded.records)
     with closing(psycopg.connect(environment["LAMBDA_DAGSTER_DATABASE_URL"].replace("+psycopg2", ""))) as connection:
         row = connection.execute(
