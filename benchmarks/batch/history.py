@@ -81,7 +81,7 @@ def fill_history(database: Database, start: datetime, hours: int, per_hour: int 
             connection.execute(
                 f"create table {name} (like raw_data including all excluding identity excluding indexes)"
             )
-            values = {
+            values: dict[str, object] = {
                 "timezone": TIMEZONE, "partition": partition, "places": places, "start": start.isoformat(),
                 "seconds": 3600 // per_hour,
             }  # fmt: skip

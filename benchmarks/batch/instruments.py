@@ -32,7 +32,7 @@ def lock_times(engine: sa.Engine) -> Iterator[list[float]]:
         return moved
 
     sa.event.listen(engine, "after_cursor_execute", after)
-    publish.swap = timed
+    publish.swap = timed  # type: ignore[assignment]
     try:
         yield times
     finally:

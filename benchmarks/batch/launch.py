@@ -12,7 +12,7 @@ from dagster._core.origin import JobPythonOrigin, RepositoryPythonOrigin
 from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
-from lambda_pipeline.automation import JOB_NAME
+from lambda_pipeline.automation.jobs import JOB_NAME, publish_config
 from lambda_pipeline.definitions import defs
 
 
@@ -26,7 +26,7 @@ def main(day: str | None = None) -> None:
         origin = JobPythonOrigin(JOB_NAME, RepositoryPythonOrigin(sys.executable, pointer))
         run = instance.create_run_for_job(
             defs.resolve_job_def(JOB_NAME),
-            run_config={"ops": {"hourly_aggregations": {"config": {"everything": False, "closed_only": True}}}},
+            run_config=publish_config(everything=False, closed_only=True),
             tags={"dagster/partition": day},
             job_code_origin=origin,
         )

@@ -12,11 +12,11 @@ from datetime import date, timedelta
 from typing import Any
 
 from benchmarks.batch.instruments import peak_mib
-from lambda_pipeline.automation import run_backfill
+from lambda_pipeline.automation.backfill import run_backfill
 from lambda_pipeline.batch import assets
 from lambda_pipeline.settings import load_settings
 
-_WORK = ("advance_raw_data", "hours_to_publish", "publish_hours", "compute_days", "_count")
+_WORK = ("advance_raw_data", "hours_to_publish", "publish_hours", "compute_days")
 
 
 def main(first: str, days: str) -> None:
