@@ -82,12 +82,18 @@ class MemoryLog:
 
     def __init__(self, database: Database, partitions: int = 1, topic: str = "observations") -> None:
         self._engine = database.writer
+        self._log_id = UUID(int=next(_log_numbers))
         self.topic = topic
         self.records: dict[int, list[FakeRecord]] = {number: [] for number in range(partitions)}
         with transaction(self._engine) as connection:
-            log_id = UUID(int=next(_log_numbers))
-            self.partitions = register_partitions(connection, log_id, topic, list(self.records))
+            self.partitions = register_partitions(connection, self._log_id, topic, list(self.records))
             self.validator = load_deployment(connection).validator()
+
+    def add_partition(self) -> None:
+        """One more, as an operator adds them to a topic."""
+        self.records[len(self.records)] = []
+        with transaction(self._engine) as connection:
+            self.partitions = register_partitions(connection, self._log_id, self.topic, list(self.records))
 
     def append(self, *values: ObservationMessage | bytes | None, partition: int = 0) -> None:
         """Append messages, or bytes as they are."""

@@ -1,0 +1,35 @@
+"""The project's promise, attacked: random histories on a real PostgreSQL with the real code.
+
+Whatever is late, repeated, poisonous, crashed, re-run, imported, expired or recreated, and whoever comes between: after
+every step each hour serves exactly the distinct observations that a layer has taken in, each once, with the values
+stored first.
+"""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis.stateful import run_state_machine_as_test
+
+from lambda_pipeline_tests.integration.observations import LAYER_TABLES
+from lambda_pipeline_tests.integration.union.machine import Union
+from lambda_pipeline_tests.integration.union.moments import Moments, prepare_deaths
+from lambda_pipeline_tests.servers import Database
+
+EXAMPLES = int(os.environ.get("LAMBDA_UNION_EXAMPLES", "0"))  # random histories; 0 for a few that are always the same
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(600 + 5 * EXAMPLES)  # a failure is looked for in its shortest form for up to five minutes
+def test_every_observation_is_served_exactly_once_whatever_happens(database: Database) -> None:
+    prepare_deaths(database.owner, LAYER_TABLES)
+    machine = type("UnionOnThisDatabase", (Union,), {"database": database, "moments": Moments(database.writer)})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=EXAMPLES or 40,
+            derandomize=not EXAMPLES,
+            stateful_step_count=40,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
