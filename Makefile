@@ -24,8 +24,9 @@ up: install  ## Run the whole platform on the live APIs, with keys from .env
 test: install-dev browser lint types  ## Lint, types, and all tests
 	$(BIN)/python -m pytest
 
-test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (see LAMBDA_FAULTS_SEED)
+test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (LAMBDA_FAULTS_SEED, LAMBDA_UNION_EXAMPLES)
 	LAMBDA_FAULTS=full $(BIN)/python -m pytest lambda_pipeline_tests/faults -m faults
+	LAMBDA_UNION_EXAMPLES=$${LAMBDA_UNION_EXAMPLES:-1000} $(BIN)/python -m pytest lambda_pipeline_tests/integration/union
 
 unit: install-dev  ## Only the tests that need no server and no browser
 	$(BIN)/python -m pytest -m "not integration and not browser and not faults"

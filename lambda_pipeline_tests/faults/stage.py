@@ -14,7 +14,7 @@ from kafka import KafkaConsumer, TopicPartition
 from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.storage.engine import make_engine, transaction
 from lambda_pipeline.stream.client import KafkaConnection
-from lambda_pipeline_tests.faults.load import Load
+from lambda_pipeline_tests.faults.load import Expected, Load
 from lambda_pipeline_tests.processes import Daemon, wait_for
 
 FULL = os.environ.get("LAMBDA_FAULTS", "short") == "full"
@@ -132,7 +132,11 @@ class Platform:
 
 def assert_served_is_produced(platform: Platform, load: Load) -> None:
     """Each distinct observation of the log once, with its first values, and exactly the poison in dead letters."""
-    expected = load.expected()
+    assert_served(platform, load.expected())
+
+
+def assert_served(platform: Platform, expected: Expected) -> None:
+    """Exactly these observations, each once, and exactly these dead letters."""
     served = {
         (row.location, row.timestamp): (row.aqi_value, row.traffic_level)
         for row in platform.rows("select location, timestamp, aqi_value, traffic_level from served_observations")

@@ -287,6 +287,8 @@ class Union(RuleBasedStateMachine):
 
         What comes of it must be what comes of the two after one another, in one order or the other.
         """
+        if {kind, other} in ({"import"}, {"import", "store"}, {"compute"}):  # they take turns, and try for seconds
+            other = "store" if kind == "store" else "publish"
         self._play(scene)
         first, second = self._operation(kind, scene.messages), self._operation(other, scene.messages[::-1])
         others: list[Any] = []
