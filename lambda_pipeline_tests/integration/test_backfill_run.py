@@ -1,10 +1,7 @@
 """The backfill as one Dagster run in this process: what it does to the tables, and what Dagster's storage keeps."""
 
-import itertools
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -16,13 +13,10 @@ from lambda_pipeline.batch.survey import Survey, survey
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.domain.observation import ObservationMessage, encode
 from lambda_pipeline.errors import BatchRunFailedError, DatabaseUnavailableError
-from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.local.home import free_port
-from lambda_pipeline.local.postgres import EmbeddedPostgres
-from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
 from lambda_pipeline.stream.client import KafkaConnection
-from lambda_pipeline.stream.topic import Topic, ensure_topic
-from lambda_pipeline_tests.cli.commands import SETTINGS
+from lambda_pipeline.stream.topic import Topic
+from lambda_pipeline_tests.integration.dagster_runs import consume
 from lambda_pipeline_tests.integration.serving_data import message, some_days
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
@@ -35,58 +29,6 @@ PLACES = ("Cinere", "Gunung")
 DEADLINE = 60.0
 TABLES = ("raw_data", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "batch_coverage")
 NOT_COMPARED = ("id", "created_at", "updated_at")
-_numbers = itertools.count(1)
-
-
-@pytest.fixture(scope="module")
-def dagster_template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A database with Dagster's tables in it; making them takes longer than a whole run."""
-    import psycopg
-
-    name = "dagster_template"
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        connection.execute(f"create database {name}")
-    environment = prepare_dagster_home(tmp_path_factory.mktemp("dagster_template"), dagster_url(postgres, name))
-    with pytest.MonkeyPatch.context() as patch:
-        for variable, value in environment.items():
-            patch.setenv(variable, value)
-        with dg.DagsterInstance.get() as instance:
-            instance.get_run_records(limit=1)
-    return name
-
-
-def dagster_url(postgres: EmbeddedPostgres, name: str) -> str:
-    return postgres.url(name).replace("postgresql://", "postgresql+psycopg2://", 1)
-
-
-@pytest.fixture
-def topic(
-    database: Database,
-    kafka: KafkaConnection,
-    topic_name: str,
-    dagster_template: str,
-    monkeypatch: pytest.MonkeyPatch,
-    tmp_path: Path,
-) -> Iterator[Topic]:
-    """A topic of two partitions, and this process's environment set to it, the database and a Dagster of its own."""
-    name = f"dagster_{next(_numbers)}"
-    with database.postgres_connection() as connection:
-        connection.execute(f"create database {name} template {dagster_template}")
-    for variable in SETTINGS:
-        monkeypatch.delenv(variable, raising=False)
-    environment = {
-        "DATABASE_URL": database.url(),
-        "KAFKA_BOOTSTRAP_SERVERS": kafka.bootstrap_servers,
-        "KAFKA_TOPIC": topic_name,
-        "DAGSTER_EVENT_BATCH_SIZE": "1000",
-        **prepare_dagster_home(tmp_path / "dagster", dagster_url(database.postgres, name)),
-    }
-    for variable, value in environment.items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.chdir(tmp_path)
-    yield ensure_topic(kafka, topic_name, 2)
-    with database.postgres_connection() as connection:
-        connection.execute(f"drop database {name} with (force)")
 
 
 @pytest.fixture
@@ -103,23 +45,6 @@ def produce(kafka: KafkaConnection, topic: Topic) -> Callable[[Sequence[Observat
         producer.close()
 
     return send
-
-
-def consume(database: Database, kafka: KafkaConnection, topic: Topic, records: int) -> None:
-    """Let the speed daemon run until it has committed so many records."""
-    stop, seen = threading.Event(), [0]
-
-    def on_commit(batch: object, _gained: int) -> None:
-        seen[0] += len(batch.observations) + len(batch.dead_letters)  # type: ignore[attr-defined]
-        if seen[0] >= records:
-            stop.set()
-
-    too_late = threading.Timer(DEADLINE, stop.set)
-    too_late.start()
-    options = SpeedOptions(group=f"{topic.name}-{next(_numbers)}")
-    SpeedDaemon(database.writer, kafka, topic, options, on_commit).run(stop)
-    too_late.cancel()
-    assert seen[0] == records
 
 
 def contents(database: Database) -> dict[str, list[str]]:
