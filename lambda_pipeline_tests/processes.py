@@ -28,12 +28,19 @@ def wait_for(condition: Callable[[], object], what: str, deadline: float = DEADL
 class Daemon:
     """A command of ours that runs until it is told to stop; its output is appended to `FOLDER/NAME.log`."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str], folder: Path, name: str) -> None:
+    def __init__(
+        self,
+        command: list[str],
+        environment: Mapping[str, str],
+        folder: Path,
+        name: str,
+        module: str = "lambda_pipeline",
+    ) -> None:
         """Starts it. Main thread only."""
         self.name = name
         self.log_file = folder / f"{name}.log"
         self._log_start = self.log_file.stat().st_size if self.log_file.exists() else 0
-        argv = [sys.executable, "-W", "ignore", "-m", "lambda_pipeline", *command]
+        argv = [sys.executable, "-W", "ignore", "-m", module, *command]
         self._child = processes.spawn(name, argv, self.log_file, environment, cwd=folder)
 
     @property

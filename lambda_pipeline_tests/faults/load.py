@@ -11,9 +11,11 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline_tests.faults.poison import Poisoner
 
@@ -60,6 +62,7 @@ class Load:
     locations: list[str]
     seed: int
     rate: float = 1500.0
+    hours: int = HOURS
     meaning: dict[bytes, tuple[Key, Values]] = field(default_factory=dict)
     sent: int = 0
 
@@ -67,7 +70,7 @@ class Load:
         self._rng = random.Random(self.seed)
         self._poisoner = Poisoner(self._rng)
         self._keys: list[Key] = []
-        self._start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=HOURS)
+        self._start = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=self.hours)
         self._acknowledged: set[Position] = set()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -147,7 +150,7 @@ class Load:
 
     def _new_key(self) -> Key:
         number = len(self._keys)
-        moment = self._start + timedelta(seconds=self._rng.randrange(HOURS * 3600), microseconds=number)
+        moment = self._start + timedelta(seconds=self._rng.randrange(self.hours * 3600), microseconds=number)
         self._keys.append((self._rng.choice(self.locations), moment))
         return self._keys[-1]
 
@@ -160,6 +163,42 @@ class Load:
             "schema_version": 1, "timestamp": key[1].isoformat(), "location": key[0],
             "aqi_value": values.aqi, "traffic_level": values.level,
         }  # fmt: skip
+
+
+@dataclass
+class CountedLoad(Load):
+    """Counts what it is about to produce, and produces also some of what an importer imports, with the same values."""
+
+    produced: Any = None  # shared between processes
+    imported: dict[Key, Values] = field(default_factory=dict)
+
+    def _new_key(self) -> Key:
+        with self.produced.get_lock():
+            self.produced.value += 1
+        return super()._new_key()
+
+    def _send_one(self) -> None:
+        if self.sent % 40 or not self.imported:
+            super()._send_one()
+            return
+        observed, values = self._rng.choice(list(self.imported.items()))
+        value = json.dumps(self._message(observed, values) | {"number": self.sent}).encode()
+        self.meaning[value] = (observed, values)
+        self.sent += 1
+        self._producer.send(self.topic, key=observed[0].encode(), value=value)
+
+    def plan_import(self, count: int) -> list[ObservationMessage]:
+        """Rows for an importer, in the hours of this load."""
+        for number in range(count):
+            moment = self._start + timedelta(seconds=self._rng.randrange(self.hours * 3600), microseconds=-1 - number)
+            values = Values(self._maybe(500), self._maybe(5))
+            self.imported[self._rng.choice(self.locations), moment] = values
+        return [
+            ObservationMessage(
+                schema_version=1, timestamp=moment, location=location, aqi_value=values.aqi, traffic_level=values.level
+            )
+            for (location, moment), values in self.imported.items()
+        ]  # fmt: skip
 
 
 def read_log(connection: KafkaConnection, topic: str) -> list[tuple[int, int, bytes | None]]:

@@ -64,10 +64,10 @@ class Platform:
         """A load on the platform's topic."""
         return Load(self.connection, self.topic, self.locations, SEED, rate)
 
-    def start(self, *command: str, name: str = "", **settings: str) -> Daemon:
-        """One more process of ours."""
+    def start(self, *command: str, name: str = "", module: str = "lambda_pipeline", **settings: str) -> Daemon:
+        """One more process of ours, or of another module that can be run."""
         name = name or f"{command[0]}-{len(self._daemons) + 1}"
-        self._daemons.append(Daemon(list(command), self.environment | settings, self.folder, name))
+        self._daemons.append(Daemon(list(command), self.environment | settings, self.folder, name, module))
         return self._daemons[-1]
 
     def run(self, *command: str, timeout: float = 240.0) -> str:
@@ -77,10 +77,10 @@ class Platform:
         assert code == 0, process.log[-3000:]
         return process.log
 
-    def backfill(self) -> list[str]:
-        """The command that publishes the days of the load."""
-        days = self.rows("select now()::date - 2 as first, now()::date + 2 as until")[0]
-        return ["backfill", "--from", str(days.first), "--to", str(days.until)]
+    def backfill(self, days: int = 2) -> list[str]:
+        """The command that publishes the days of the load, which began so many days ago at most."""
+        range_ = self.rows("select now()::date - :days as first, now()::date + 2 as until", days=days)[0]
+        return ["backfill", "--from", str(range_.first), "--to", str(range_.until)]
 
     def rows(self, query: str, **values: object) -> list[sa.Row]:
         """Rows of the database."""

@@ -1,56 +1,16 @@
 """Everybody at once: speed daemons, a publisher and an importer, and readers that look at every instant they can."""
 
-import json
 import signal
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
-from lambda_pipeline.domain.observation import ObservationMessage
-from lambda_pipeline_tests.faults.load import HOURS, Key, Load, Values
+from lambda_pipeline_tests.faults.load import CountedLoad, Key, Values
 from lambda_pipeline_tests.faults.readers import helpers, import_on, publish_on
 from lambda_pipeline_tests.faults.stage import SEED, SPEED, Platform, assert_served, size
 from lambda_pipeline_tests.processes import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
-
-
-@dataclass
-class CountedLoad(Load):
-    """Counts what it is about to produce, and produces also some of what an importer imports, with the same values."""
-
-    produced: Any = None  # shared between processes
-    imported: dict[Key, Values] = field(default_factory=dict)
-
-    def _new_key(self) -> Key:
-        with self.produced.get_lock():
-            self.produced.value += 1
-        return super()._new_key()
-
-    def _send_one(self) -> None:
-        if self.sent % 40 or not self.imported:
-            super()._send_one()
-            return
-        observed, values = self._rng.choice(list(self.imported.items()))
-        value = json.dumps(self._message(observed, values) | {"number": self.sent}).encode()
-        self.meaning[value] = (observed, values)
-        self.sent += 1
-        self._producer.send(self.topic, key=observed[0].encode(), value=value)
-
-    def plan_import(self, count: int) -> list[ObservationMessage]:
-        """Rows for an importer, in the hours of this load."""
-        for number in range(count):
-            moment = self._start + timedelta(seconds=self._rng.randrange(HOURS * 3600), microseconds=-1 - number)
-            values = Values(self._maybe(500), self._maybe(5))
-            self.imported[self._rng.choice(self.locations), moment] = values
-        return [
-            ObservationMessage(
-                schema_version=1, timestamp=moment, location=location, aqi_value=values.aqi, traffic_level=values.level
-            )
-            for (location, moment), values in self.imported.items()
-        ]  # fmt: skip
 
 
 def test_every_snapshot_of_every_reader_adds_up_and_no_total_ever_dips(platform: Platform) -> None:

@@ -1,0 +1,95 @@
+"""Transactions that wait for each other's lock: who waited sees what the other did, at whatever statement it came."""
+
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from functools import partial
+
+import pytest
+import sqlalchemy as sa
+
+from lambda_pipeline.batch.publish import prepare, swap
+from lambda_pipeline.batch.raw_data import import_observations
+from lambda_pipeline.speed.commit import commit_micro_batch
+from lambda_pipeline.storage.engine import make_engine, session
+from lambda_pipeline_tests.integration.observations import HOUR, ZONE, MemoryLog, keys, observed, seen, served
+from lambda_pipeline_tests.integration.union.moments import Moments
+from lambda_pipeline_tests.processes import wait_for
+from lambda_pipeline_tests.servers import Database
+
+pytestmark = pytest.mark.integration
+MOST_MOMENTS = 16
+_WAITS = (
+    "select count(*) from pg_locks where locktype = 'advisory' and not granted "
+    "and database = (select oid from pg_database where datname = current_database())"
+)
+
+
+@pytest.fixture
+def other(database: Database) -> Iterator[sa.Engine]:
+    """The engine of the one that comes second."""
+    engine = make_engine(database.url(), "other")
+    yield engine
+    engine.dispose()
+
+
+class Race:
+    """Runs something, and something else from one of its moments on, in a thread that may have to wait."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._moments = Moments(database.writer)
+        self.waited = 0
+
+    def run(self, moment: int, first: Callable[[], object], second: Callable[[], object]) -> None:
+        """Both to their ends; the second after the first where the moment never comes."""
+        thread = threading.Thread(target=second)
+
+        def begin(_: sa.Connection) -> None:
+            thread.start()
+            wait_for(lambda: not thread.is_alive() or self._database.scalar(_WAITS), "it is done or waits")
+            self.waited += thread.is_alive()
+
+        with self._moments.at(moment, begin):
+            first()
+        if thread.ident is None:
+            thread.start()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+@pytest.mark.parametrize("first", ["swap", "commit"])
+def test_a_swap_and_a_commit_of_the_same_observation(database: Database, other: sa.Engine, first: str) -> None:
+    race = Race(database)
+    engines = {"swap": other, "commit": other} | {first: database.writer}
+    for moment in range(MOST_MOMENTS):
+        hour = HOUR + timedelta(hours=moment)
+        log = MemoryLog(database)
+        log.append(seen(0, hour=hour, aqi=10))
+        log.store()
+        with session(engines["swap"]) as connection:
+            prepare(connection, [hour], ZONE)
+            works: dict[str, Callable[[], object]] = {
+                "swap": partial(swap, connection, hour, ZONE, "test"),
+                "commit": partial(commit_micro_batch, engines["commit"], log.micro_batch({0: (0, 1)}), ZONE),
+            }
+            race.run(moment, works.pop(first), *works.values())
+        assert served(database, hour) == ("batch", 1, 10, 1, 0, 0)
+        assert keys(database, "realtime_data") == []
+        assert database.scalar("select count(*) from stream_offsets") == moment + 1
+    assert race.waited
+
+
+def test_two_imports_get_positions_of_their_own(database: Database, other: sa.Engine) -> None:
+    race = Race(database)
+    for moment in range(MOST_MOMENTS):
+        hour = HOUR + timedelta(hours=moment)
+        rows = observed(database, seen(0, hour=hour)), observed(database, seen(1, hour=hour))
+        race.run(
+            moment,
+            partial(import_observations, database.writer, rows[0], "import:one"),
+            partial(import_observations, other, rows[1], "import:two"),
+        )
+    offsets = [row.log_offset for row in database.rows("select log_offset from raw_data order by 1")]
+    assert offsets == list(range(2 * MOST_MOMENTS))
+    assert race.waited
