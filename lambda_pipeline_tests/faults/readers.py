@@ -25,6 +25,7 @@ from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.stream.client import KafkaConnection
 
+_PAUSE = 0.05  # seconds between a reader's snapshots, so that the others get something done
 FAR = date(2000, 1, 1), date(2100, 1, 1)
 _processes = multiprocessing.get_context("spawn")  # nothing of the test's connections goes along
 
@@ -70,7 +71,7 @@ def read_on(url: str, produced: Any, stop: Event, found: "Queue[Seen]") -> None:
     """Take snapshots until told to stop; hands over what was seen, with the first thing that must not be."""
     engine = make_engine(url, "reader")
     layer, seen, hours = ServingLayer(engine), Seen(), Counter[tuple[str, datetime]]()
-    while not stop.is_set() and seen.failure is None:
+    while not stop.wait(_PAUSE) and seen.failure is None:
         with layer.snapshot() as view:
             now, wrong = _look(view, seen.layers)
         bound = produced.value  # after the snapshot, so never too low
