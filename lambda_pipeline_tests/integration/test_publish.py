@@ -377,6 +377,26 @@ def test_an_hour_that_others_keep_publishing_may_be_tried_again(
     assert contents(database) == before
 
 
+def test_a_row_that_took_another_ones_place_in_the_table_since_the_prepare_stays(
+    database: Database, log: MemoryLog, sessions: list[sa.Connection]
+) -> None:
+    log.append(seen(0, aqi=10))
+    log.consume()
+    log.store()
+    places = [database.scalar("select ctid from realtime_data")]
+    for connection in sessions:
+        prepare(connection, [HOUR], ZONE)
+    assert swap(sessions[0], HOUR, ZONE, "one") == 1
+    with database.owner.connect() as connection:
+        connection.execution_options(isolation_level="AUTOCOMMIT").execute(sa.text("vacuum realtime_data"))
+    log.append(seen(6, aqi=20))
+    log.consume()
+    places.append(database.scalar("select ctid from realtime_data"))
+    assert places[0] == places[1]
+    assert swap(sessions[1], HOUR, ZONE, "two") == 0
+    assert served(database) == ("both", 2, 30, 2, 0, 0)
+
+
 def test_publish_hours_prepares_again_what_others_published_meanwhile(
     database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
