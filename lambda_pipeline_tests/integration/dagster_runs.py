@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster as dg
 import psycopg
 import pytest
 
@@ -24,6 +23,8 @@ _numbers = itertools.count(1)
 @pytest.fixture(scope="session")
 def dagster_template(postgres: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> str:
     """A database with Dagster's tables in it; making them takes longer than a whole run."""
+    import dagster as dg  # here, because not every test of this folder should wait for it
+
     name = "dagster_template"
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute(f"create database {name}")
