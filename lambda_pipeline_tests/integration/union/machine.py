@@ -1,7 +1,7 @@
 """Producers, speed consumers, raw_data runs, imports and publishers, in any order and at each other's moments."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -60,7 +60,7 @@ SESSIONS = st.sampled_from([0, 1])
 CONSUMERS = st.sampled_from([0, 1, 2])
 KINDS = st.sampled_from(["consume", "store", "import", "publish", "compute"])
 # About as many as an operation has: of a swap there are more than of a commit.
-MOMENTS = {"consume": 6, "store": 7, "import": 9, "publish": 17, "compute": 4}
+MOMENTS = {"consume": 6, "store": 7, "import": 9, "publish": 23, "compute": 4}
 WAYS: st.SearchStrategy[Way] = st.sampled_from(["raises", "vanishes", "within a statement", "after the commit"])
 
 
@@ -74,7 +74,7 @@ class Scene:
     moment: int
 
 
-SCENES = st.builds(Scene, FEW_MESSAGES, PARTITIONS, st.lists(KINDS, max_size=2), st.integers(0, 16))
+SCENES = st.builds(Scene, FEW_MESSAGES, PARTITIONS, st.lists(KINDS, max_size=2), st.integers(0, 22))
 
 
 class Union(RuleBasedStateMachine):
@@ -307,6 +307,10 @@ class Union(RuleBasedStateMachine):
     @rule(scene=SCENES, other=KINDS)
     def come_between_a_publish(self, scene: Scene, other: str) -> None:
         self.come_between("publish", scene, other)
+
+    @rule(scene=SCENES, other=st.sampled_from(["store", "import"]))
+    def come_between_a_prepare(self, scene: Scene, other: str) -> None:
+        self.come_between("publish", replace(scene, moment=scene.moment % 4), other)
 
     def _play(self, scene: Scene) -> None:
         self.produce(scene.messages, scene.partition)

@@ -27,7 +27,7 @@ def test_every_observation_is_served_exactly_once_whatever_happens(database: Dat
     run_state_machine_as_test(
         machine,
         settings=settings(
-            max_examples=EXAMPLES or 36,
+            max_examples=EXAMPLES or 30,
             derandomize=not EXAMPLES,
             stateful_step_count=40,
             suppress_health_check=list(HealthCheck),

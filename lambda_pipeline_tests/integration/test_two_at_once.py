@@ -1,4 +1,7 @@
-"""Transactions that wait for each other's lock: who waited sees what the other did, at whatever statement it came."""
+"""Two transactions at once, the second from each statement of the first on.
+
+Where it has to wait for the other's lock, it sees what the other did.
+"""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -9,10 +12,10 @@ import pytest
 import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import prepare, swap
-from lambda_pipeline.batch.raw_data import import_observations
+from lambda_pipeline.batch.raw_data import import_observations, store_chunk
 from lambda_pipeline.speed.commit import commit_micro_batch
 from lambda_pipeline.storage.engine import make_engine, session
-from lambda_pipeline_tests.integration.observations import HOUR, ZONE, MemoryLog, keys, observed, seen, served
+from lambda_pipeline_tests.integration.observations import HOUR, ZONE, MemoryLog, keys, observed, publish, seen, served
 from lambda_pipeline_tests.integration.union.moments import Moments
 from lambda_pipeline_tests.processes import wait_for
 from lambda_pipeline_tests.servers import Database
@@ -78,6 +81,22 @@ def test_a_swap_and_a_commit_of_the_same_observation(database: Database, other: 
         assert keys(database, "realtime_data") == []
         assert database.scalar("select count(*) from stream_offsets") == moment + 1
     assert race.waited
+
+
+def test_a_publish_and_what_is_stored_of_its_hour_meanwhile(database: Database, other: sa.Engine) -> None:
+    """The result and its coverage are of one snapshot: what came later is in neither."""
+    race = Race(database)
+    for moment in range(MOST_MOMENTS):
+        hour = HOUR + timedelta(hours=moment)
+        log = MemoryLog(database)
+        log.append(seen(0, hour=hour))
+        log.store()
+        log.append(seen(1, hour=hour))
+        race.run(moment, partial(publish, database, hour), partial(store_chunk, other, log.chunk({0: (1, 2)})))
+        count = database.scalar("select count(*) from served_observations where hour_start = :hour", hour=hour)
+        assert served(database, hour) == ("batch", count, 0, 0, 0, 0)
+        assert log.consume() == 2 - int(str(count))
+        assert served(database, hour)[1] == 2  # type: ignore[index]
 
 
 def test_two_imports_get_positions_of_their_own(database: Database, other: sa.Engine) -> None:
