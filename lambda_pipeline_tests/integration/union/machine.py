@@ -45,7 +45,7 @@ MOST_PARTITIONS = 3
 
 MESSAGES = st.builds(
     seen,
-    minute=st.integers(0, 3),
+    minute=st.integers(0, 7),
     location=st.sampled_from(PLACES),
     hour=st.sampled_from(HOURS),
     aqi=st.none() | st.integers(0, 400),
