@@ -10,7 +10,7 @@ from datetime import timedelta
 import dagster as dg
 import pytest
 
-from lambda_pipeline.automation import JOB_NAME
+from lambda_pipeline.automation.jobs import JOB_NAME
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.shipped import shipped_path
 from lambda_pipeline_tests.faults.load import CountedLoad

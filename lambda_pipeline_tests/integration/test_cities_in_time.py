@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 from kafka import KafkaProducer
 
-from lambda_pipeline.automation import run_backfill
+from lambda_pipeline.automation.backfill import run_backfill
 from lambda_pipeline.batch.file_import import import_file
 from lambda_pipeline.domain.catalogue import City, Location
 from lambda_pipeline.domain.observation import ObservationMessage, encode
