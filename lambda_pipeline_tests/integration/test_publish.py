@@ -319,6 +319,18 @@ def test_a_duplicate_at_another_position_leaves_the_speed_layer_too(database: Da
     assert stale(database) == []
 
 
+def test_a_duplicate_at_another_position_that_is_consumed_since_the_prepare_leaves_too(
+    database: Database, log: MemoryLog, sessions: list[sa.Connection]
+) -> None:
+    log.append(seen(0, aqi=10), partition=0)
+    log.append(seen(0, aqi=99), partition=1)
+    log.store(partition=0)
+    prepare(sessions[0], [HOUR], ZONE)
+    assert log.consume(partition=1) == 1
+    assert swap(sessions[0], HOUR, ZONE, "test") == 1
+    assert served(database) == ("batch", 1, 10, 1, 0, 0)
+
+
 def test_a_swap_is_given_up_when_a_newer_result_came_first(
     database: Database, log: MemoryLog, sessions: list[sa.Connection]
 ) -> None:

@@ -222,13 +222,17 @@ class Union(RuleBasedStateMachine):
         number=SESSIONS,
         messages=FEW_MESSAGES,
         partition=PARTITIONS,
+        is_known=st.booleans(),
         between=st.lists(KINDS, min_size=1, max_size=4),
     )
     def publish_while_more_comes(
-        self, number: int, messages: list[ObservationMessage], partition: int, between: list[str]
+        self, number: int, messages: list[ObservationMessage], partition: int, is_known: bool, between: list[str]
     ) -> None:
-        """Between prepare and swap, records of the hour are produced and reach the layers, or it is overtaken."""
+        """Between prepare and swap, records of the hour reach the layers, maybe known from another partition."""
         hour = messages[0].timestamp.replace(minute=0)
+        if is_known:
+            self.produce(messages, 0 if partition else 1)
+            self._do(self._operation("store"))
         self.prepare_hours(number, [hour])
         self.produce(messages, partition)
         for kind in between:
