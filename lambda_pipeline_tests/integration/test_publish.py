@@ -389,12 +389,14 @@ def test_an_hour_that_others_keep_publishing_may_be_tried_again(
     assert contents(database) == before
 
 
+@pytest.mark.parametrize("partition", [0, 1], ids=["of the same record", "of a duplicate"])
 def test_a_row_that_took_another_ones_place_in_the_table_since_the_prepare_stays(
-    database: Database, log: MemoryLog, sessions: list[sa.Connection]
+    database: Database, log: MemoryLog, sessions: list[sa.Connection], partition: int
 ) -> None:
-    log.append(seen(0, aqi=10))
-    log.consume()
-    log.store()
+    log.append(seen(0, aqi=10), partition=0)
+    log.append(seen(0, aqi=99), partition=1)
+    log.consume(partition=partition)
+    log.store(partition=0)
     places = [database.scalar("select ctid from realtime_data")]
     for connection in sessions:
         prepare(connection, [HOUR], ZONE)
