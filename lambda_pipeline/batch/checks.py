@@ -6,7 +6,7 @@ question of sql/checks/, about the days of the run that it belongs to, or about 
 No `from __future__ import annotations` here: Dagster reads the context's annotation at import.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -120,29 +120,39 @@ RETENTION_CHECK = "kafka_retention"
 
 
 def build_checks(timezone: str, history_start: date) -> Sequence[dg.AssetChecksDefinition]:
-    """All checks of a city."""
+    """All checks of a city: those of an asset are one step of a run, and can be executed one by one in the UI."""
     clock = CityClock(timezone)
-    return [*(_asset_check(one, clock, history_start) for one in _CHECKS), _kafka_retention()]
+    assets = dict.fromkeys(one.asset for one in _CHECKS)
+    return [*(_checks_of(asset, clock, history_start) for asset in assets), _kafka_retention()]
 
 
-def _asset_check(one: _Check, clock: CityClock, history_start: date) -> dg.AssetChecksDefinition:
-    @dg.asset_check(name=one.name, asset=one.asset, description=one.description, blocking=one.blocking)
-    def check(context: dg.AssetCheckExecutionContext, database: DatabaseResource) -> dg.AssetCheckResult:
+def _checks_of(asset: str, clock: CityClock, history_start: date) -> dg.AssetChecksDefinition:
+    checks = {one.name: one for one in _CHECKS if one.asset == asset}
+    specs = [
+        dg.AssetCheckSpec(one.name, asset=asset, description=one.description, blocking=one.blocking)
+        for one in checks.values()
+    ]
+
+    @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
+    def look_at(context: dg.AssetCheckExecutionContext, database: DatabaseResource) -> Iterator[dg.AssetCheckResult]:
         tomorrow = clock.city_date(datetime.now(UTC)) + timedelta(days=1)
         days = days_of_tags(context.run.tags) or (history_start, tomorrow)
         engine = database.engine()
         try:
-            found = look(engine, one.name, clock, days)
+            for key in sorted(context.selected_asset_check_keys, key=lambda key: list(checks).index(key.name)):
+                found = look(engine, key.name, clock, days)
+                yield dg.AssetCheckResult(
+                    asset_key=asset,
+                    check_name=key.name,
+                    passed=found.passed,
+                    severity=checks[key.name].severity,
+                    description=found.text,
+                    metadata={**found.figures, "window": f"{days[0]} to {days[1] - timedelta(days=1)}"},
+                )
         finally:
             engine.dispose()
-        return dg.AssetCheckResult(
-            passed=found.passed,
-            severity=one.severity,
-            description=found.text,
-            metadata={**found.figures, "window": f"{days[0]} to {days[1] - timedelta(days=1)}"},
-        )
 
-    return check
+    return look_at
 
 
 @dataclass(frozen=True, slots=True)

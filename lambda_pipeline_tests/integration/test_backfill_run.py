@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
+from socket import gethostname
 
 import dagster as dg
+import psutil
 import pytest
 from kafka import KafkaProducer
 
@@ -271,3 +273,17 @@ def test_whoever_waits_is_told_how_far_it_is(
     run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, progress=told)
     assert told.steps["raw_data"][-1] == (5, 5)
     assert told.steps["hourly_aggregations"] == [(n, 5) for n in range(1, 6)]
+
+
+def test_the_run_of_a_backfill_that_was_killed_does_not_count_as_running_for_ever(topic: Topic, jakarta: City) -> None:
+    with dg.DagsterInstance.get() as instance:
+        job = dg.GraphDefinition("batch_layer").to_job()
+        for process in ("4000000/1.00", str(psutil.Process().pid)):  # never existed; a number that came again
+            run = instance.create_run_for_job(job, tags={"lambda_pipeline/process": f"{gethostname()} {process}"})
+            instance.report_dagster_event(
+                dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "batch_layer"), run.run_id
+            )
+    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1))
+    with dg.DagsterInstance.get() as instance:
+        found = [run.status for run in instance.get_runs()]
+    assert sorted(found, key=str) == [dg.DagsterRunStatus.FAILURE] * 2 + [dg.DagsterRunStatus.SUCCESS]
