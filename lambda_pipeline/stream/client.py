@@ -25,9 +25,10 @@ class KafkaConnection:
     bootstrap_servers: str
     security: dict[str, Any] = field(default_factory=dict, repr=False)
 
-    def client_settings(self, client_id: str) -> dict[str, Any]:
-        """Settings that producers, consumers and admin clients share."""
+    def client_settings(self, client_id: str, **defaults: Any) -> dict[str, Any]:
+        """Settings that producers, consumers and admin clients share; `security` wins over `defaults`."""
         return {
+            **defaults,
             "bootstrap_servers": self.bootstrap_servers.split(","),
             "client_id": f"lambda-pipeline-{client_id}",
             **self.security,

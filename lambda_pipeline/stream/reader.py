@@ -32,9 +32,8 @@ class LogReader:
         self._topic = topic
         with broker_errors(connection):
             self._consumer: Any = KafkaConsumer(
-                **connection.client_settings("reader"),
+                **connection.client_settings("reader", bootstrap_timeout_ms=BOOTSTRAP_MS),
                 group_id=None,
-                bootstrap_timeout_ms=BOOTSTRAP_MS,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 fetch_max_wait_ms=100,

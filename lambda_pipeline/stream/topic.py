@@ -34,7 +34,7 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
     BrokerUnavailableError where Kafka is away.
     """
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin"), bootstrap_timeout_ms=BOOTSTRAP_MS)
+        admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
         try:
             if name not in admin.list_topics():
                 _create(admin, name, partitions, replication_factor)
@@ -50,7 +50,7 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
 def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
     """The topic as it is, or None. Raises BrokerUnavailableError."""
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin"), bootstrap_timeout_ms=BOOTSTRAP_MS)
+        admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
         try:
             return _describe(admin, name) if name in admin.list_topics() else None
         finally:
@@ -60,7 +60,7 @@ def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
 def find_retention(connection: KafkaConnection, name: str) -> timedelta | None:
     """How long the topic keeps a record; None for ever. Raises BrokerUnavailableError."""
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin"), bootstrap_timeout_ms=BOOTSTRAP_MS)
+        admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
         try:
             milliseconds = int(_settings(admin, name).get("retention.ms") or -1)
         finally:
