@@ -5,9 +5,12 @@ runs and imports exclude each other.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
+from itertools import chain
 
 import sqlalchemy as sa
 
@@ -16,7 +19,7 @@ from lambda_pipeline.domain.observation import Observation, Validator
 from lambda_pipeline.errors import LogGapError, StaleCatalogueError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.dead_letters import insert_dead_letters
-from lambda_pipeline.storage.deployment import load_deployment, require_catalogue
+from lambda_pipeline.storage.deployment import Deployment, load_deployment, require_catalogue
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
 from lambda_pipeline.storage.log_partitions import (
@@ -54,6 +57,11 @@ class Chunk:
     dead_letters: tuple[DeadLetter, ...]
     moves: dict[int, tuple[int, int]]
     catalogue_version: int | None = None  # by which they were judged; None if that is not to be checked
+
+    @property
+    def records(self) -> int:
+        """How many records it is made of."""
+        return len(self.observations) + len(self.dead_letters)
 
 
 def advance_raw_data(
@@ -108,29 +116,51 @@ def _store_ranges(
     """
     with transaction(engine, read_only=True) as database:
         deployment, frontiers = load_deployment(database), _frontiers(database)
-    validator = deployment.validator()
     ranges = {
         number: (max(frontiers.get(p.id, 0), bounds[number].beginning), bounds[number].end)
         for number, p in partitions.items()
     }
-    for batch in reader.read(ranges, CHUNK_RECORDS):
-        chunk = replace(
-            _judge_chunk(batch, partitions, validator, ranges), catalogue_version=deployment.catalogue_version
-        )
-        stored = retrying(lambda chunk=chunk: store_chunk(engine, chunk))  # type: ignore[misc]
-        if stored is None:
-            return False
-        run.stored += stored
-        run.records += sum(len(records) for records in batch.values())
-        run.dead_letters += len(chunk.dead_letters)
-        for number in batch:
-            partition = partitions[number]
-            start, end = chunk.moves[partition.id]
-            name = f"{partition.topic}[{number}]"
-            run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
-            ranges[number] = (end, ranges[number][1])
-        on_progress(run.records, run.records + sum(end - start for start, end in ranges.values()))
+    total = run.records + sum(end - start for start, end in ranges.values())
+    under_way: tuple[Chunk, Future[int | None]] | None = None
+    with ThreadPoolExecutor(1, "store") as storing:  # PostgreSQL stores a chunk while the next one is read and judged
+        for chunk in chain(_chunks(reader, partitions, deployment, ranges), [None]):
+            if under_way is not None:
+                before, future = under_way
+                stored = future.result()
+                if stored is None:
+                    return False
+                _count(run, before, stored, partitions)
+                on_progress(run.records, total)
+            if chunk is not None:
+                under_way = chunk, storing.submit(retrying, partial(store_chunk, engine, chunk))
     return True
+
+
+def _chunks(
+    reader: LogReader,
+    partitions: dict[int, LogPartition],
+    deployment: Deployment,
+    ranges: dict[int, tuple[int, int]],
+) -> Iterator[Chunk]:
+    """The records of the ranges, judged, in chunks that each go on where the one before ends."""
+    validator, left = deployment.validator(), dict(ranges)
+    for batch in reader.read(ranges, CHUNK_RECORDS):
+        chunk = _judge_chunk(batch, partitions, validator, left)
+        for number in batch:
+            left[number] = (chunk.moves[partitions[number].id][1], left[number][1])
+        yield replace(chunk, catalogue_version=deployment.catalogue_version)
+
+
+def _count(run: RawRun, chunk: Chunk, stored: int, partitions: dict[int, LogPartition]) -> None:
+    """Note a chunk that was stored."""
+    run.stored += stored
+    run.records += chunk.records
+    run.dead_letters += len(chunk.dead_letters)
+    for partition in partitions.values():
+        if partition.id in chunk.moves:
+            start, end = chunk.moves[partition.id]
+            name = f"{partition.topic}[{partition.partition}]"
+            run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
 
 
 def _ignore(_done: int, _total: int) -> None:
