@@ -19,6 +19,7 @@ from lambda_pipeline.resources import DatabaseResource
 
 _EVERY = 30  # seconds
 _RUN_KEY_TAG = "dagster/run_key"
+_TAGS = {"lambda_pipeline/why": "stale hours", "dagster/max_retries": "0"}  # tried again here, and less and less often
 _UNFINISHED = [*IN_PROGRESS_RUN_STATUSES, dg.DagsterRunStatus.QUEUED]
 
 
@@ -50,8 +51,7 @@ def build_stale_hours_sensor(
         finally:
             engine.dispose()
         requests = [
-            request_days(one.first, one.until, one.key, closed_only=True, tags={"lambda_pipeline/why": "stale hours"})
-            for one in planned.requests
+            request_days(one.first, one.until, one.key, closed_only=True, tags=_TAGS) for one in planned.requests
         ]
         if requests:
             return dg.SensorResult(run_requests=requests)
