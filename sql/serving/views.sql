@@ -117,29 +117,28 @@ begin atomic
           and h.hour_start < (observed_peaks.until + 2)::timestamptz
         group by h.location, extract(isodow from h.date) >= 6, h.hour
     ),
-    ranges as (
+    ranged as (  -- by windows, not by a join: without statistics that would be planned as a search for every row
         select
-            p.location, p.is_weekend,
-            min(p.avg_traffic) filter (where p.traffic_days >= road.least_days) as calm_traffic,
-            max(p.avg_traffic) filter (where p.traffic_days >= road.least_days) as worst_traffic,
-            min(p.avg_aqi) filter (where p.aqi_days >= air.least_days) as calm_aqi,
-            max(p.avg_aqi) filter (where p.aqi_days >= air.least_days) as worst_aqi
+            p.*,
+            road.share as traffic_share, road.least_days as traffic_least, road.least_range as traffic_range,
+            air.share as aqi_share, air.least_days as aqi_least, air.least_range as aqi_range,
+            min(p.avg_traffic) filter (where p.traffic_days >= road.least_days) over kind as calm_traffic,
+            max(p.avg_traffic) filter (where p.traffic_days >= road.least_days) over kind as worst_traffic,
+            min(p.avg_aqi) filter (where p.aqi_days >= air.least_days) over kind as calm_aqi,
+            max(p.avg_aqi) filter (where p.aqi_days >= air.least_days) over kind as worst_aqi
         from profile p
         join observed_peak_rules road on road.measure = 'traffic'
         join observed_peak_rules air on air.measure = 'aqi'
-        group by p.location, p.is_weekend
+        window kind as (partition by p.location, p.is_weekend)
     )
     select
-        p.location, p.is_weekend, p.hour, p.avg_traffic, p.traffic_count, p.avg_aqi, p.aqi_count, p.days,
-        is_peak_hour(p.hour),
-        coalesce(p.traffic_days >= road.least_days and worst_traffic - calm_traffic >= road.least_range
-            and p.avg_traffic >= calm_traffic + road.share * (worst_traffic - calm_traffic), false),
-        coalesce(p.aqi_days >= air.least_days and worst_aqi - calm_aqi >= air.least_range
-            and p.avg_aqi >= calm_aqi + air.share * (worst_aqi - calm_aqi), false)
-    from profile p
-    join ranges using (location, is_weekend)
-    join observed_peak_rules road on road.measure = 'traffic'
-    join observed_peak_rules air on air.measure = 'aqi';
+        r.location, r.is_weekend, r.hour, r.avg_traffic, r.traffic_count, r.avg_aqi, r.aqi_count, r.days,
+        is_peak_hour(r.hour),
+        coalesce(r.traffic_days >= traffic_least and worst_traffic - calm_traffic >= traffic_range
+            and r.avg_traffic >= calm_traffic + traffic_share * (worst_traffic - calm_traffic), false),
+        coalesce(r.aqi_days >= aqi_least and worst_aqi - calm_aqi >= aqi_range
+            and r.avg_aqi >= calm_aqi + aqi_share * (worst_aqi - calm_aqi), false)
+    from ranged r;
 end;
 
 -- Of the last four weeks that anything is served of.
