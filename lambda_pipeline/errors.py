@@ -97,6 +97,10 @@ class StaleCatalogueError(TransientError):
     """Locations were added, or the start of history lowered, since records were judged: judge them again."""
 
 
+class WebhookError(TransientError):
+    """A webhook did not take an alert. Its address is a secret, and is not named."""
+
+
 class ImportRefusedError(TerminalError):
     """A file cannot be imported."""
 

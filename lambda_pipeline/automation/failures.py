@@ -6,6 +6,7 @@ No `from __future__ import annotations` here: Dagster reads the context's annota
 import dagster as dg
 
 from lambda_pipeline.automation.webhook import Webhook
+from lambda_pipeline.batch.partitions import days_of_tags, describe_days
 
 
 def build_failure_sensor(webhook: Webhook | None) -> dg.SensorDefinition:
@@ -28,11 +29,9 @@ def build_failure_sensor(webhook: Webhook | None) -> dg.SensorDefinition:
 
 def describe_failure(run: dg.DagsterRun, cause: str) -> str:
     """One sentence: what failed, on which days, and why."""
-    tags = run.tags
-    first = tags.get("dagster/asset_partition_range_start") or tags.get("dagster/partition")
-    last = tags.get("dagster/asset_partition_range_end") or first
-    days = "" if first is None else f" on {first}" if first == last else f" on {first} to {last}"
-    return f"Run {run.run_id[:8]} of {run.job_name}{days} failed: {cause}"
+    days = days_of_tags(run.tags)
+    when = "" if days is None else f" on {describe_days(days)}"
+    return f"Run {run.run_id[:8]} of {run.job_name}{when} failed: {cause}"
 
 
 def _cause(context: dg.RunFailureSensorContext) -> str:

@@ -1,13 +1,9 @@
 """The job over the batch layer's assets, and the resources that they ask for."""
 
-import logging
-from datetime import date
-
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from lambda_pipeline.batch.assets import ASSET_NAMES, PublishConfig
-from lambda_pipeline.batch.partitions import range_tags
 from lambda_pipeline.batch.progress import LoggedProgress, Progress
 from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
 
@@ -20,7 +16,7 @@ def resources(*, accept_loss: bool = False, progress: Progress | None = None) ->
         "database": DatabaseResource(),
         "log": LogResource(accept_loss=accept_loss),
         "serving": ServingResource(),
-        "progress": progress or LoggedProgress(logging.getLogger("lambda_pipeline.batch")),
+        "progress": progress or LoggedProgress(dg.get_dagster_logger("batch")),
     }
 
 
@@ -34,17 +30,6 @@ def build_job(
         executor_def=dg.in_process_executor,
         hooks=hooks,
         description="Store what is new, publish the hours that it touches, compute their days.",
-    )
-
-
-def request_days(
-    first: date, until: date, run_key: str, *, closed_only: bool, tags: dict[str, str] | None = None
-) -> dg.RunRequest:
-    """A run of the job over the city days [first, until)."""
-    return dg.RunRequest(
-        run_key=run_key,
-        tags={**range_tags(first, until), **(tags or {})},
-        run_config=publish_config(everything=False, closed_only=closed_only),
     )
 
 

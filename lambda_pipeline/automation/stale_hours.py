@@ -10,9 +10,9 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from lambda_pipeline.automation.jobs import request_days
+from lambda_pipeline.automation.jobs import publish_config
 from lambda_pipeline.batch.catch_up import load_attempts, plan, save_attempts, stale_days
-from lambda_pipeline.batch.partitions import days_of_tags, each_day
+from lambda_pipeline.batch.partitions import days_of_tags, each_day, range_tags
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.errors import TransientError
 from lambda_pipeline.resources import DatabaseResource
@@ -51,7 +51,12 @@ def build_stale_hours_sensor(
         finally:
             engine.dispose()
         requests = [
-            request_days(one.first, one.until, one.key, closed_only=True, tags=_TAGS) for one in planned.requests
+            dg.RunRequest(
+                run_key=one.key,
+                tags={**range_tags(one.first, one.until), **_TAGS},
+                run_config=publish_config(everything=False, closed_only=True),
+            )
+            for one in planned.requests
         ]
         if requests:
             return dg.SensorResult(run_requests=requests)

@@ -1,23 +1,20 @@
 """Posting alerts to a webhook, as Slack, Mattermost, Teams and others take them."""
 
-import logging
 from collections.abc import Mapping
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Retry
 
-logger = logging.getLogger(__name__)
+from lambda_pipeline.errors import WebhookError
+
 _SECONDS = 5.0
+_ADVICE = "Is ALERT_WEBHOOK_URL right?"
 # Posting twice tells twice; not posting at all tells nobody. Three attempts within Dagster's minute for a tick.
 _RETRIES = Retry(
     total=3, backoff_factor=0.5, status_forcelist=(429, 500, 502, 503, 504), allowed_methods=None,
     respect_retry_after_header=False,
 )  # fmt: skip
-
-
-class WebhookError(Exception):
-    """A webhook did not take an alert. Names its host only: addresses of webhooks are secrets."""
 
 
 class Webhook:
@@ -35,6 +32,6 @@ class Webhook:
             try:
                 answer = session.post(self._url, json={"text": text, **(details or {})}, timeout=_SECONDS)
             except requests.RequestException as error:
-                raise WebhookError(f"the alert webhook cannot be reached ({type(error).__name__}).") from None
+                raise WebhookError(f"the alert webhook cannot be reached ({type(error).__name__}).", _ADVICE) from None
         if not answer.ok:
-            raise WebhookError(f"the alert webhook answers {answer.status_code}.")
+            raise WebhookError(f"the alert webhook answers {answer.status_code}.", _ADVICE)

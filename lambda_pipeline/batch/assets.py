@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from lambda_pipeline.batch import columns
 from lambda_pipeline.batch.days import DAY_TABLES, DayTable, compute_days
-from lambda_pipeline.batch.partitions import Days, city_days, each_day, window
+from lambda_pipeline.batch.partitions import Days, city_days, describe_days, each_day, window
 from lambda_pipeline.batch.progress import Progress
 from lambda_pipeline.batch.publish import ENGINE, hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import advance_raw_data
@@ -192,9 +192,8 @@ def _describe(
         rows = {row.day: int(row.rows) for row in found}
     for day in each_day(first, until):
         context.add_asset_metadata({"dagster/partition_row_count": rows.get(day, 0)}, partition_key=day.isoformat())
-    last = until - timedelta(days=1)
     return {
-        "window": dg.MetadataValue.text(f"{first}" if first == last else f"{first} to {last}"),
+        "window": dg.MetadataValue.text(describe_days(days)),
         "window_rows": dg.MetadataValue.int(sum(rows.values())),
     }
 

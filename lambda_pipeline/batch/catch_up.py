@@ -95,10 +95,10 @@ def plan(
     `running` are city days that a run queues for or works on, `succeeded` the keys of runs that ended well: a day
     with other stale positions after one starts anew. With the same ones the run did not help, however it ended.
     """
-    days = [_look_again(one, known.get(one.day), succeeded, now) for one in stale]
+    days = {one.day: _look_again(one, known.get(one.day), succeeded, now) for one in stale}
     waiting: list[str] = []
     due = []
-    for one in days:
+    for one in days.values():
         if one.stale.day in running:
             waiting.append(f"{one.stale.day} is being recomputed")
         elif one.due_at() > now:
@@ -112,10 +112,10 @@ def plan(
         request = _request(group)
         requests.append(request)
         for one in group:
-            days[days.index(one)] = replace(one, attempts=one.attempts + 1, requested_at=now, run_key=request.key)
+            days[one.stale.day] = replace(one, attempts=one.attempts + 1, requested_at=now, run_key=request.key)
     waiting += [f"{group[0].stale.day} waits for its turn, {RUNS_A_TICK} runs a tick" for group in groups[RUNS_A_TICK:]]
     shown = "; ".join(waiting[:3]) + (f"; and {len(waiting) - 3} more" if len(waiting) > 3 else "")
-    return Plan(tuple(requests), tuple(days), shown or "nothing is stale")
+    return Plan(tuple(requests), tuple(days.values()), shown or "nothing is stale")
 
 
 def _look_again(stale: StaleDay, known: Attempted | None, succeeded: Collection[str], now: datetime) -> Attempted:

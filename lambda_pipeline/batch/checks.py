@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
-from lambda_pipeline.batch.partitions import Days, days_of_tags
+from lambda_pipeline.batch.partitions import Days, days_of_tags, describe_days
 from lambda_pipeline.batch.retention import check_retention
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.resources import DatabaseResource, LogResource
@@ -149,7 +149,7 @@ def _checks_of(asset: str, clock: CityClock, history_start: date) -> dg.AssetChe
                     passed=found.passed,
                     severity=checks[key.name].severity,
                     description=found.text,
-                    metadata={**found.figures, "window": f"{days[0]} to {days[1] - timedelta(days=1)}"},
+                    metadata={**found.figures, "window": describe_days(days)},
                 )
         finally:
             engine.dispose()

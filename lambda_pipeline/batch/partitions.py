@@ -41,3 +41,9 @@ def range_tags(first: date, until: date) -> dict[str, str]:
 def each_day(first: date, until: date) -> Iterator[date]:
     """The days of a half-open range."""
     return (first + timedelta(days=number) for number in range((until - first).days))
+
+
+def describe_days(days: Days) -> str:
+    """A half-open range of city days in words: its first and its last one."""
+    first, last = days[0], days[1] - timedelta(days=1)
+    return f"{first}" if first == last else f"{first} to {last}"

@@ -6,14 +6,11 @@ from datetime import UTC, date, datetime
 import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import hours_to_publish
-from lambda_pipeline.batch.raw_data import load_frontiers
+from lambda_pipeline.batch.retention import check_retention
 from lambda_pipeline.domain.city_time import HOUR
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline.storage.log_partitions import known_partitions
 from lambda_pipeline.storage.sql import sql
 from lambda_pipeline.stream.client import KafkaConnection
-from lambda_pipeline.stream.reader import LogReader
-from lambda_pipeline.stream.topic import find_topic
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +43,5 @@ def survey(
         hours = [hour for hour in hours if hour.hour_start + HOUR <= now]
     with transaction(engine, read_only=True) as database:
         speed = int(database.execute(sql("batch/hours_in_speed"), {"first": first, "until": until}).scalar_one())
-    unread = _unread(engine, connection, topic_name)
+    unread = check_retention(engine, connection, topic_name, datetime.now(UTC)).unread
     return Survey(unread, len(hours), sum(hour.rows for hour in hours), speed)
-
-
-def _unread(engine: sa.Engine, connection: KafkaConnection, topic_name: str) -> int:
-    topic = find_topic(connection, topic_name)
-    if topic is None:
-        return 0
-    frontiers = load_frontiers(engine)
-    with transaction(engine, read_only=True) as database:
-        known = known_partitions(database, topic.log_id)
-    with LogReader(connection, topic_name) as reader:
-        bounds = reader.bounds(topic.partitions)
-    read = {number: frontiers.get(one.id, 0) for number, one in known.items()}
-    return sum(max(bound.end - max(read.get(number, 0), bound.beginning), 0) for number, bound in bounds.items())

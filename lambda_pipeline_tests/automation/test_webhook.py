@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from lambda_pipeline.automation.webhook import Webhook, WebhookError
+from lambda_pipeline.automation.webhook import Webhook
+from lambda_pipeline.errors import WebhookError
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline_tests.ingestion.servers import Scripted, ScriptedServer
 
