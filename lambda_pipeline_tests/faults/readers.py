@@ -169,6 +169,8 @@ class Helpers:
 
     def stop(self) -> list[Seen]:
         """Tell them to stop; what each has seen. Fails with what must not be."""
+        gone = [process.exitcode for process, found in self._running if not process.is_alive() and found.empty()]
+        assert gone == [], "a helper ended without a word: its exit code"
         self._stop.set()
         seen = [found.get(timeout=60) for _, found in self._running]
         for process, _ in self._running:
