@@ -161,3 +161,54 @@ FRESHNESS: Final = {
     "hours": "int64",  # in how many hours
     "dead_letters": "int64",  # of the log, the same in both rows
 }
+
+# one row per hour, over all locations or the chosen ones, weighted by observations
+CITY_HOURLY: Final = {
+    "hour_start": INSTANT,
+    "date": DAY,
+    "hour": "int64",
+    "avg_aqi": "float64",
+    "avg_traffic": "float64",
+    "avg_speed": "float64",
+    "data_points_count": "int64",
+    "aqi_count": "int64",
+    "traffic_count": "int64",
+    "expected_count": "Int64",
+    "is_weekend": "bool",
+    "is_peak_hour": "bool",
+    "layer": "str",
+}
+
+# one row per location that was observed in one hour; coordinates as in HEATMAP
+HOUR: Final = {
+    "location": "str",
+    "latitude": "float64",
+    "longitude": "float64",
+    "avg_aqi": "float64",
+    "aqi_category": "str",
+    "aqi_count": "int64",
+    "avg_traffic": "float64",
+    "traffic_count": "int64",
+    "avg_speed": "float64",
+    "data_points_count": "int64",
+    "is_peak_hour": "bool",
+    "layer": "str",
+}
+
+# one row per band of each measure, "aqi" then "traffic", in the bands' order, also those without any hour
+DISTRIBUTION: Final = {
+    "measure": "str",
+    "band": "str",  # the AQI category's or the traffic level's name in the domain
+    "rank": "int64",  # from 1
+    "hours": "int64",  # hours at one location whose average is in the band
+}
+
+# messages that could not be read, newest first
+DEAD_LETTERS: Final = {
+    "position": "str",  # topic[partition]@offset
+    "appended_at": INSTANT,
+    "error": "str",
+    "key": "str",
+    "payload": "str",  # its first 2,000 bytes, what is not UTF-8 replaced
+    "payload_bytes": "Int64",
+}

@@ -9,7 +9,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import reading
-from dashboard.texts import ENGLISH, LANGUAGES
+from dashboard.languages import english
+from dashboard.texts import LANGUAGES
 from lambda_pipeline.errors import SchemaError
 from lambda_pipeline_tests.dashboard.fake_serving import HOSTILE_NAME, NOW, FakeServing, observations
 
@@ -204,7 +205,7 @@ def test_the_status_follows_the_age_of_the_newest_observation(minutes: int, stat
 
 def test_every_language_has_every_key() -> None:
     for language, table in LANGUAGES.items():
-        assert set(table) == set(ENGLISH), language
+        assert set(table) == set(english.TEXTS), language
 
 
 def test_a_new_location_appears_in_the_side_by_itself() -> None:
