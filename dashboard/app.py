@@ -2,13 +2,15 @@
 
 `main` is the one seam: it is handed where the serving layer comes from, so a test hands it a fake. The outer run draws
 the side; the board below is a fragment that runs again by itself, reads once in one snapshot, and redraws in place, so
-that tab, filter and zoom stay. Nothing that goes wrong here reaches the reader as a traceback.
+that tab, filter and zoom stay. Only the open tab reads and shows. Nothing that goes wrong here reaches the reader as a
+traceback.
 """
 
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 # Beside the package in a checkout, inside it once installed: either way the folder above is where `dashboard` lies.
 _ABOVE = str(Path(__file__).resolve().parent.parent)
@@ -17,18 +19,24 @@ if _ABOVE not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from dashboard import formats, header, reading, sidebar, states, theme  # noqa: E402
+from dashboard import formats, header, sidebar, states, theme  # noqa: E402
 from dashboard.context import Context, PageOptions  # noqa: E402
-from dashboard.reading import Choice, CityInfo, Known, PageData, Serving  # noqa: E402
-from dashboard.tabs import heatmaps, peak_hours, raw_data, statistics  # noqa: E402
+from dashboard.reading import Choice, Known, Serving  # noqa: E402
+from dashboard.refresh import Refresh, shared_reads  # noqa: E402
+from dashboard.tabs import Tab, heatmaps, peak_hours, raw_data, statistics  # noqa: E402
 from dashboard.texts import Texts  # noqa: E402
 from lambda_pipeline.domain.city_time import CityClock  # noqa: E402
 from lambda_pipeline.errors import LambdaPipelineError, SettingsError  # noqa: E402
 from lambda_pipeline.serving.layer import ServingLayer  # noqa: E402
 from lambda_pipeline.settings import load_settings  # noqa: E402
 
-TABS = (("heatmaps", heatmaps), ("peaks", peak_hours), ("statistics", statistics), ("raw", raw_data))
-CITY, KNOWN, KEPT = "city", "known", "kept"  # in the session: what was read last, used while the database is away
+TABS: tuple[Tab[Any], ...] = (
+    Tab("heatmaps", heatmaps.read, heatmaps.show),
+    Tab("peaks", peak_hours.read, peak_hours.show),
+    Tab("statistics", statistics.read, statistics.show),
+    Tab("raw", raw_data.read, raw_data.show, raw_data.chosen),
+)
+CITY, KEPT = "city", "kept"  # in the session: what was read last, used while the database is away
 ICON = Path(__file__).resolve().parent / "icon.svg"  # a file: Streamlit would fetch an emoji's or a symbol's picture
 
 
@@ -44,7 +52,10 @@ def main(source: Callable[[], Serving], options: PageOptions, now: Callable[[], 
     st.html(theme.PAGE_CSS)
     try:
         serving = source()
-        city, known = _first_read(serving)
+        known = shared_reads(serving).known(serving, now())
+        if CITY not in st.session_state:
+            st.session_state[CITY] = serving.city()
+        city = st.session_state[CITY]
     except Exception as error:
         _wait(error, t, options)
         return
@@ -54,49 +65,40 @@ def main(source: Callable[[], Serving], options: PageOptions, now: Callable[[], 
     st.fragment(_board, run_every=options.refresh_seconds)(serving, choice, known, context, now)
 
 
-def _first_read(serving: Serving) -> tuple[CityInfo, Known]:
-    """City and locations, read once per session; the board keeps the locations up to date."""
-    state = st.session_state
-    if CITY not in state or KNOWN not in state:
-        with serving.snapshot() as view:
-            state[KNOWN] = reading.known(view.get_combined_heatmap_data())
-        state[CITY] = serving.city()
-    return state[CITY], state[KNOWN]
-
-
 def _board(serving: Serving, choice: Choice, known: Known, context: Context, now: Callable[[], datetime]) -> None:
     """Read and draw everything but the side. Runs again every `refresh_seconds`."""
     context = context.at(now())
+    t = context.texts
+    labels = {t(f"tab.{tab.key}"): tab for tab in TABS}
+    opened = labels.get(st.session_state.get("tabs", ""), TABS[0])
     # both stay in their place, with or without words: what follows keeps its own, and a tab stays selected
     with st.container(key="failure"):
-        data = _read(serving, choice, context)
+        data = _read(serving, opened, choice.with_own(opened.chosen()), context)
     if data is None:
         return
     if data.known != known and data.read_at == context.now:
-        st.session_state[KNOWN] = data.known
         st.rerun()  # a new location or source: the side must show it
     try:
         header.show(data, context)
         if data.is_empty:
-            states.empty(context.texts)
+            states.empty(t)
             return
         with st.container(key="notices"):
             states.notices(data, context)
-        tabs = st.tabs([context.texts(f"tab.{key}") for key, _ in TABS], key="tabs")
-        for tab, (_, module) in zip(tabs, TABS, strict=True):
-            with tab:
-                module.show(data, context)
+        for drawn, tab in zip(st.tabs(list(labels), key="tabs", on_change="rerun"), TABS, strict=True):
+            if tab.key == data.tab:
+                with drawn:
+                    tab.show(data.tab_data, context)
     except Exception as error:
-        states.failed(error, context.texts, context.options.refresh_seconds)
+        states.failed(error, t, context.options.refresh_seconds)
 
 
-def _read(serving: Serving, choice: Choice, context: Context) -> PageData | None:
+def _read(serving: Serving, tab: Tab[Any], choice: Choice, context: Context) -> Refresh | None:
     """The page's frames; while the database is away, those that were read last, with a word about it."""
-    size, page = raw_data.chosen_page()
     try:
-        data = reading.read_page(serving, choice.at_page(size, page), context.now)
+        data = shared_reads(serving).refresh(serving, tab, choice, context)
     except Exception as error:
-        kept: PageData | None = st.session_state.get(KEPT)
+        kept: Refresh | None = st.session_state.get(KEPT)
         time = formats.clock_time(kept.read_at, context.clock, seconds=True) if kept is not None else ""
         states.failed(error, context.texts, context.options.refresh_seconds, time)
         return kept

@@ -6,6 +6,7 @@ from datetime import datetime
 from dashboard.maps import MapOptions
 from dashboard.reading import CityInfo
 from dashboard.texts import Texts
+from dashboard.units import KM_H, Units
 from lambda_pipeline.domain.city_time import CityClock
 
 
@@ -20,7 +21,7 @@ class PageOptions:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """City, clock, language, theme and the present."""
+    """City, clock, language, theme, units and the present."""
 
     city: CityInfo
     clock: CityClock
@@ -28,6 +29,7 @@ class Context:
     options: PageOptions
     is_dark: bool
     now: datetime
+    units: Units = KM_H
 
     @property
     def zone(self) -> str:

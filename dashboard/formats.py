@@ -4,10 +4,11 @@ import html
 import json
 import re
 import textwrap
-from datetime import datetime
+from datetime import date, datetime
 
 import pandas as pd
 
+from dashboard.texts import Texts
 from lambda_pipeline.domain.city_time import CityClock
 
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()#+\-.!|<>~$^=&@/])")
@@ -34,9 +35,16 @@ def clock_time(instant: "datetime | pd.Timestamp", clock: CityClock, seconds: bo
     return clock.local(instant).strftime("%H:%M:%S %Z" if seconds else "%H:%M %Z")
 
 
-def date_time(instant: "datetime | pd.Timestamp", clock: CityClock) -> str:
+def date_time(instant: "datetime | pd.Timestamp", clock: CityClock, t: Texts) -> str:
     """An instant as "Thu 12 Mar, 14:42 WIB", in the city's time."""
-    return clock.local(instant).strftime("%a %d %b, %H:%M %Z")
+    local = clock.local(instant)
+    weekday, month = t(f"weekday.{local.weekday()}"), t(f"month.{local.month}")
+    return t("date_time", weekday=weekday, day=local.day, month=month, time=local.strftime("%H:%M %Z"))
+
+
+def day(date: "date | pd.Timestamp", t: Texts) -> str:
+    """A day as "12 Mar 2026"."""
+    return t("date", day=date.day, month=t(f"month.{date.month}"), year=date.year)
 
 
 def is_missing(value: object) -> bool:

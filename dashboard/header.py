@@ -3,21 +3,21 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import formats, reading, theme
+from dashboard import formats, refresh, theme
 from dashboard.cards import card
 from dashboard.context import Context
-from dashboard.reading import PageData
+from dashboard.refresh import Refresh
 from dashboard.texts import MISSING
 
 
-def show(data: PageData, context: Context) -> None:
+def show(data: Refresh, context: Context) -> None:
     """City name, badge, newest observation with its age, observations served, and each layer's freshness."""
     t = context.texts
     newest = data.newest
-    state = reading.status(newest, context.now)
+    state = refresh.status(newest, context.now)
     with st.container(horizontal=True, vertical_alignment="center", gap="small"):
         st.title(formats.markdown(context.city.name), width="content", anchor=False)
-        minutes = reading.LIVE_UP_TO if state in {"live", "delayed"} else reading.DELAYED_UP_TO
+        minutes = refresh.LIVE_UP_TO if state in {"live", "delayed"} else refresh.DELAYED_UP_TO
         st.badge(
             t(f"status.{state}"),
             color=theme.STATUS_COLOURS[state],  # type: ignore[arg-type]
@@ -38,11 +38,11 @@ def _newest(newest: "pd.Timestamp | None", context: Context) -> None:
         card(t("header.newest"), MISSING, t("header.layer.nothing"))
         return
     age = (pd.Timestamp(context.now) - newest).total_seconds()
-    note = formats.date_time(newest, context.clock)
+    note = formats.date_time(newest, context.clock, t)
     card(t("header.newest"), formats.clock_time(newest, context.clock), t.age(age), note)
 
 
-def _observations(data: PageData, context: Context) -> None:
+def _observations(data: Refresh, context: Context) -> None:
     t = context.texts
     counts = data.freshness.set_index("layer")["observations"]
     split = t("header.of_layers", speed=t.number(counts.get("speed", 0)), batch=t.number(counts.get("batch", 0)))
@@ -67,6 +67,6 @@ def _layer(freshness: pd.DataFrame, layer: str, context: Context) -> None:
         "header.layer.help",
         observations=t.number(row["observations"]),
         hours=t.number(row["hours"]),
-        time=formats.date_time(newest, context.clock),
+        time=formats.date_time(newest, context.clock, t),
     )
     card(t(f"header.{layer}"), formats.clock_time(newest, context.clock), updated, note)

@@ -15,6 +15,7 @@ import plotly.graph_objects as go
 from dashboard import formats, labels, theme
 from dashboard.measures import AQI, TRAFFIC, Band, Measure
 from dashboard.texts import Texts
+from dashboard.units import KM_H
 from lambda_pipeline.domain.city_time import CityClock
 
 HEIGHT = 560  # pixels
@@ -182,7 +183,7 @@ def hover_card(row: "pd.Series[Any]", measure: Measure, clock: CityClock, t: Tex
     lines.append(t("hover.peak") if row["is_peak_hour"] else t("hover.off_peak"))
     observed, age = row[f"{measure.key}_observed_at"], row[f"{measure.key}_age_seconds"]
     if not formats.is_missing(observed):
-        lines.append(t("hover.observed", time=formats.date_time(observed, clock)))
+        lines.append(t("hover.observed", time=formats.date_time(observed, clock, t)))
         # An age only where it matters, and in hours: Streamlit draws a chart anew, zoom and all, when a letter changes.
         if age >= 3600:
             lines.append(f"<b>{t('hover.old', hours=t.number(age // 3600))}</b>")
@@ -194,7 +195,9 @@ def hover_card(row: "pd.Series[Any]", measure: Measure, clock: CityClock, t: Tex
 def _traffic_lines(row: "pd.Series[Any]", t: Texts) -> list[str]:
     lines = []
     if not formats.is_missing(row["current_speed"]):
-        lines.append(t("hover.speed", current=t.number(row["current_speed"]), free=t.number(row["free_flow_speed"])))
+        lines.append(
+            t("hover.speed", current=t.number(row["current_speed"]), free=KM_H.written(row["free_flow_speed"], t))
+        )
     if not formats.is_missing(row["congestion_ratio"]):
         lines.append(t("hover.lost", share=t.percent(max(row["congestion_ratio"], 0.0))))
     if not formats.is_missing(row["road_closure"]) and row["road_closure"]:
@@ -209,7 +212,7 @@ def _aqi_lines(row: "pd.Series[Any]", clock: CityClock, t: Texts) -> list[str]:
     if parts := formats.pollutants(row["pollutants"]):
         lines.append(formats.hover_lines(t("hover.pollutants", pollutants=parts)))
     if not formats.is_missing(row["aqi_measured_at"]):
-        lines.append(t("hover.measured", time=formats.date_time(row["aqi_measured_at"], clock)))
+        lines.append(t("hover.measured", time=formats.date_time(row["aqi_measured_at"], clock, t)))
     if names := formats.source_names(row["attributions"]):
         lines.append(formats.hover_lines(t("hover.sources", sources=", ".join(names))))
     return lines

@@ -1,21 +1,22 @@
-"""What the page asks of the serving layer, and how: once per refresh, inside one snapshot.
+"""What the page asks of the serving layer.
 
 `Serving` is the contract that `lambda_pipeline.serving.layer.ServingLayer` keeps and that a test's fake keeps too.
+Frames are those of lambda_pipeline/serving/frames.py; ranges are half-open city dates; no locations means all.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import Protocol
 
 import pandas as pd
 
-from dashboard.formats import is_missing, source_names
+from dashboard.formats import source_names
 from lambda_pipeline.domain.peak_hours import PeakWindow
+from lambda_pipeline.serving.raw_choice import EVERYTHING, RawFilter, RawSort
 
-LIVE_UP_TO = timedelta(minutes=15)
-DELAYED_UP_TO = timedelta(minutes=60)
+Locations = Sequence[str] | None
 
 
 class CityInfo(Protocol):
@@ -32,21 +33,42 @@ class CityInfo(Protocol):
 
 
 class Reads(Protocol):
-    """The frames of lambda_pipeline/serving/frames.py; ranges are half-open city dates."""
+    """The reads of one snapshot: they agree with each other."""
 
     def get_combined_heatmap_data(self) -> pd.DataFrame: ...
-    def get_peak_hours_analysis(
-        self, start: date, end: date, locations: Sequence[str] | None = None
-    ) -> pd.DataFrame: ...
-    def get_hourly(self, start: date, end: date, locations: Sequence[str] | None = None) -> pd.DataFrame: ...
-    def get_statistics(self, start: date, end: date, locations: Sequence[str] | None = None) -> pd.DataFrame: ...
+    def get_hour(self, hour_start: datetime) -> pd.DataFrame: ...
+    def get_city_hourly(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame: ...
+    def get_hourly(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame: ...
+    def get_peak_hours_analysis(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame: ...
+    def get_observed_peaks(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame: ...
+    def get_statistics(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame: ...
+    def get_distribution(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame: ...
     def get_raw_data(
-        self, start: date, end: date, locations: Sequence[str] | None = None, limit: int = 500, offset: int = 0
+        self,
+        start: date,
+        end: date,
+        locations: Locations = None,
+        limit: int | None = 500,
+        offset: int = 0,
+        *,
+        where: RawFilter = EVERYTHING,
+        sort: RawSort = RawSort.TIMESTAMP,
+        descending: bool = True,
     ) -> pd.DataFrame: ...
+    def count_raw_data(
+        self,
+        start: date,
+        end: date,
+        locations: Locations = None,
+        *,
+        where: RawFilter = EVERYTHING,
+        at_most: int = 100_000,
+    ) -> int: ...
+    def get_dead_letters(self, limit: int = 100, offset: int = 0) -> pd.DataFrame: ...
     def get_freshness(self) -> pd.DataFrame: ...
 
 
-class Serving(Reads, Protocol):
+class Serving(Protocol):
     """The whole serving layer."""
 
     def city(self) -> CityInfo: ...
@@ -55,22 +77,25 @@ class Serving(Reads, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the reader chose: city days from `start` to before `end`; no locations mean all; a page of raw rows."""
+    """What the reader chose: city days from `start` to before `end`, and locations; none of them means all.
+
+    `own` is what the open tab's own widgets say (`Tab.chosen`), None where it has none. Hashable: equal choices share
+    one read.
+    """
 
     start: date
     end: date
     locations: tuple[str, ...] = ()
-    page_size: int = 100
-    page: int = 1
+    own: Hashable = None
 
     @property
-    def wanted(self) -> list[str] | None:
+    def wanted(self) -> tuple[str, ...] | None:
         """Locations as the serving layer takes them."""
-        return list(self.locations) or None
+        return self.locations or None
 
-    def at_page(self, page_size: int, page: int) -> "Choice":
-        """The same days and locations with another page of raw rows."""
-        return replace(self, page_size=page_size, page=page)
+    def with_own(self, own: Hashable) -> "Choice":
+        """The same days and locations with what a tab's own widgets say."""
+        return replace(self, own=own)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,67 +106,7 @@ class Known:
     sources: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PageData:
-    """Everything the page shows, read at one instant."""
-
-    conditions: pd.DataFrame  # HEATMAP, of the chosen locations
-    hourly: pd.DataFrame
-    peaks: pd.DataFrame
-    statistics: pd.DataFrame
-    raw: pd.DataFrame
-    freshness: pd.DataFrame
-    known: "Known"
-    choice: Choice
-    read_at: datetime
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was ever observed."""
-        return int(self.freshness["observations"].sum()) == 0
-
-    @property
-    def newest(self) -> "pd.Timestamp | None":
-        """Instant of the newest observation of either layer."""
-        newest = self.freshness["newest_observation"].max()
-        return None if is_missing(newest) else newest
-
-    @property
-    def total(self) -> int:
-        """Observations in the chosen days and locations."""
-        city = self.statistics[self.statistics["location"].isna()]
-        return int(city["data_points_count"].sum())
-
-
 def known(conditions: pd.DataFrame) -> Known:
     """From a HEATMAP frame of all locations."""
-    sources = {name for cell in conditions["attributions"] for name in source_names(cell)}
+    sources = {name for cell in conditions["attributions"].unique() for name in source_names(cell)}
     return Known(tuple(sorted(str(name) for name in conditions["location"])), tuple(sorted(sources)))
-
-
-def read_page(serving: Serving, choice: Choice, now: datetime) -> PageData:
-    """Read all frames of a choice in one snapshot. Raises LambdaPipelineError."""
-    days, wanted = (choice.start, choice.end), choice.wanted
-    with serving.snapshot() as view:
-        conditions = view.get_combined_heatmap_data()
-        return PageData(
-            conditions=conditions[conditions["location"].isin(wanted)] if wanted else conditions,
-            hourly=view.get_hourly(*days, wanted),
-            peaks=view.get_peak_hours_analysis(*days, wanted),
-            statistics=view.get_statistics(*days, wanted),
-            raw=view.get_raw_data(*days, wanted, choice.page_size, (choice.page - 1) * choice.page_size),
-            freshness=view.get_freshness(),
-            known=known(conditions),
-            choice=choice,
-            read_at=now,
-        )
-
-
-def status(newest: "pd.Timestamp | None", now: datetime) -> str:
-    """ "live", "delayed", "stale" or "nothing", by the age of the newest observation."""
-    if newest is None:
-        return "nothing"
-    age = pd.Timestamp(now) - newest
-    if age <= LIVE_UP_TO:
-        return "live"
-    return "delayed" if age <= DELAYED_UP_TO else "stale"

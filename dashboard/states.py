@@ -4,9 +4,9 @@ import logging
 
 import streamlit as st
 
-from dashboard import formats, reading
+from dashboard import formats, refresh
 from dashboard.context import Context
-from dashboard.reading import PageData
+from dashboard.refresh import Refresh
 from dashboard.texts import Texts
 from lambda_pipeline.errors import LambdaPipelineError, TransientError
 
@@ -36,17 +36,18 @@ def failed(error: Exception, t: Texts, seconds: float, kept: str = "") -> None:
         st.error(t("state.unexpected"), icon=":material/error:")
 
 
-def notices(data: PageData, context: Context) -> None:
+def notices(data: Refresh, context: Context) -> None:
     """Stale data, or one half missing: said above the tabs, which show what there is."""
     t, newest = context.texts, data.newest
-    if newest is not None and reading.status(newest, context.now) == "stale":
+    if newest is not None and refresh.status(newest, context.now) == "stale":
         age = (context.now - newest.to_pydatetime()).total_seconds()
         st.warning(
-            t("state.stale", time=formats.date_time(newest, context.clock), age=t.age(age)), icon=":material/warning:"
+            t("state.stale", time=formats.date_time(newest, context.clock, t), age=t.age(age)),
+            icon=":material/warning:",
         )
-    if not len(data.hourly):
+    if not len(data.hours):
         st.info(t("state.no_rows"), icon=":material/filter_alt_off:")
         return
     for measure in ("aqi", "traffic"):
-        if int(data.hourly[f"{measure}_count"].sum()) == 0:
+        if int(data.hours[f"{measure}_count"].sum()) == 0:
             st.warning(t(f"state.no_{measure}"), icon=":material/sensors_off:")

@@ -10,30 +10,39 @@ from typing import Any, Final
 
 import pandas as pd
 
-from dashboard.languages import english
+from dashboard.languages.english import ENGLISH
+from dashboard.languages.language import Language
 
-LANGUAGES: Final[Mapping[str, Mapping[str, str]]] = {"en": english.TEXTS}
+LANGUAGES: Final[Mapping[str, Language]] = {language.code: language for language in (ENGLISH,)}
 MISSING: Final = "–"
 
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """The words and number formats of one language."""
+    """The words and number formats of one language; `language` is one of LANGUAGES."""
 
-    language: str = "en"
+    language: str = ENGLISH.code
 
     def __call__(self, key: str, **values: object) -> str:
         """The text of a key with its values put in. An unknown key is an error of ours: KeyError."""
-        text = LANGUAGES[self.language][key]
+        text = LANGUAGES[self.language].texts[key]
         return text.format(**values) if values else text
+
+    @property
+    def separators(self) -> str:
+        """Decimal sign and thousands' sign, as `layout.separators` of Plotly takes them."""
+        language = LANGUAGES[self.language]
+        return language.decimal + language.group
 
     def number(self, value: Any, decimals: int = 0) -> str:
         """A number with grouped thousands; a dash for a missing one."""
-        return MISSING if value is None or pd.isna(value) else f"{value:,.{decimals}f}"
+        if value is None or pd.isna(value):
+            return MISSING
+        return f"{value:,.{decimals}f}".translate(str.maketrans({".": self.separators[0], ",": self.separators[1]}))
 
     def percent(self, share: float | None) -> str:
         """A share (1 is all) as a percentage."""
-        return MISSING if share is None or pd.isna(share) else f"{100 * share:,.1f} %"
+        return MISSING if share is None or pd.isna(share) else f"{self.number(100 * share, 1)} %"
 
     def age(self, seconds: float | None) -> str:
         """How long ago, in the largest unit that says enough."""
@@ -48,4 +57,4 @@ class Texts:
             return self("age.minutes", n=whole // 60)
         if whole < 48 * 3600:
             return self("age.hours", n=whole // 3600, m=whole % 3600 // 60)
-        return self("age.days", n=whole // 86400)
+        return self("age.days", n=self.number(whole // 86400))

@@ -1,1 +1,1 @@
-"""The words of the page: one module per language, each with exactly English's keys."""
+"""The words of the page, a package per language: all with the same keys. A module holds what belongs together."""

@@ -1,15 +1,30 @@
 """Peak Hours Analysis: when and where it is worst, against the configured peak windows."""
 
+from dataclasses import dataclass
+
+import pandas as pd
 import streamlit as st
 
-from dashboard import charts
+from dashboard import charts, formats
 from dashboard.context import Context
 from dashboard.figures import CONFIG
 from dashboard.measures import AQI, TRAFFIC
-from dashboard.reading import PageData
+from dashboard.reading import Choice, Reads
 
 
-def show(data: PageData, context: Context) -> None:
+@dataclass(frozen=True, slots=True)
+class PeakHours:
+    """What the charts rest on."""
+
+    peaks: pd.DataFrame  # PEAK_HOURS
+
+
+def read(view: Reads, choice: Choice, context: Context) -> PeakHours:
+    """The hourly analysis of the chosen days and locations."""
+    return PeakHours(view.get_peak_hours_analysis(choice.start, choice.end, choice.wanted))
+
+
+def show(data: PeakHours, context: Context) -> None:
     """By hour, both together, by weekday, by location."""
     t, peaks = context.texts, data.peaks
     if not len(peaks):
@@ -21,8 +36,8 @@ def show(data: PageData, context: Context) -> None:
         t(
             "peaks.note",
             count=t.number(peaks["total_records"].sum()),
-            start=f"{first:%d %b %Y}",
-            end=f"{last:%d %b %Y}",
+            start=formats.day(first, t),
+            end=formats.day(last, t),
         )
     )
     for column, measure in zip(st.columns(2), (TRAFFIC, AQI), strict=True):

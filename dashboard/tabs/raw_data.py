@@ -1,14 +1,15 @@
 """Raw Data: single observations, newest first, a page at a time from the database."""
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import formats
 from dashboard.context import Context
-from dashboard.reading import PageData
+from dashboard.reading import Choice, Reads
 from dashboard.texts import Texts
 
 PAGE_SIZES = (100, 500, 1000)
@@ -19,33 +20,41 @@ COLUMNS = (
 SIZE_KEY, PAGE_KEY = "page_size", "page"
 
 
-def chosen_page() -> tuple[int, int]:
+@dataclass(frozen=True, slots=True)
+class RawPage:
+    """One page of observations."""
+
+    rows: pd.DataFrame  # RAW
+    matching: int
+    page_size: int
+    page: int
+
+
+def chosen() -> tuple[int, int]:
     """Rows per page and page number (from 1), as the widgets below left them before this run."""
     return int(st.session_state.get(SIZE_KEY) or PAGE_SIZES[0]), int(st.session_state.get(PAGE_KEY) or 1)
 
 
-def show(data: PageData, context: Context) -> None:
+def read(view: Reads, choice: Choice, context: Context) -> RawPage:
+    """The page that the tab's own widgets ask for."""
+    size, page = cast("tuple[int, int]", choice.own)
+    rows = view.get_raw_data(choice.start, choice.end, choice.wanted, size, (page - 1) * size)
+    return RawPage(rows, view.count_raw_data(choice.start, choice.end, choice.wanted), size, page)
+
+
+def show(data: RawPage, context: Context) -> None:
     """The table of one page, the pager, and the download of what is shown."""
-    t, choice, raw = context.texts, data.choice, data.raw
+    t, raw = context.texts, data.rows
     if not len(raw):
         st.caption(t("raw.none"))
         return
-    first = (choice.page - 1) * choice.page_size + 1
-    total = max(data.total, first + len(raw) - 1)
+    first = (data.page - 1) * data.page_size + 1
     last = t.number(first + len(raw) - 1)
-    st.caption(t("raw.note", first=t.number(first), last=last, total=t.number(total), zone=context.zone))
+    st.caption(t("raw.note", first=t.number(first), last=last, total=t.number(data.matching), zone=context.zone))
     st.dataframe(_table(raw, context), hide_index=True, height=520, column_config=_columns(t))
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute"):
         st.selectbox(t("raw.page_size"), PAGE_SIZES, key=SIZE_KEY, width=150, on_change=_first_page)
-        st.pagination(max(math.ceil(total / choice.page_size), 1), key=PAGE_KEY)
-        st.download_button(
-            t("raw.download"),
-            _csv(raw, context),
-            file_name=f"observations-{choice.start}-to-{choice.end}-page-{choice.page}.csv",
-            mime="text/csv",
-            icon=":material/download:",
-            on_click="ignore",
-        )
+        st.pagination(max(math.ceil(data.matching / data.page_size), 1), key=PAGE_KEY)
 
 
 def _first_page() -> None:
@@ -57,12 +66,6 @@ def _table(raw: pd.DataFrame, context: Context) -> pd.DataFrame:
     local = raw["timestamp"].dt.tz_convert(context.clock.zone)
     pollutants = [formats.pollutants(cell) for cell in raw["pollutants"]]
     return raw.assign(timestamp=local.dt.strftime("%Y-%m-%d %H:%M:%S"), pollutants=pollutants)[list(COLUMNS)]
-
-
-def _csv(raw: pd.DataFrame, context: Context) -> bytes:
-    """RAW as it is, with the time in the city's offset, so that it says which instant it means."""
-    times = [context.clock.local(at).isoformat() for at in raw["timestamp"]]
-    return raw.assign(timestamp=times).to_csv(index=False).encode()
 
 
 def _columns(t: Texts) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Statistics: the range in numbers, how values are distributed, where they are highest, how complete they are."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -11,18 +12,32 @@ from dashboard.cards import card
 from dashboard.context import Context
 from dashboard.figures import CONFIG
 from dashboard.measures import AQI, TRAFFIC
-from dashboard.reading import PageData
+from dashboard.reading import Choice, Reads
 from dashboard.texts import Texts
 
 
-def show(data: PageData, context: Context) -> None:
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """What the cards and charts rest on."""
+
+    statistics: pd.DataFrame  # STATISTICS
+    hourly: pd.DataFrame  # HOURLY
+
+
+def read(view: Reads, choice: Choice, context: Context) -> Figures:
+    """The figures of the chosen days and locations."""
+    days = (choice.start, choice.end)
+    return Figures(view.get_statistics(*days, choice.wanted), view.get_hourly(*days, choice.wanted))
+
+
+def show(data: Figures, context: Context) -> None:
     """Cards, distributions, trend, ranking, completeness, and everything as a table."""
     t, statistics = context.texts, data.statistics
     whole = statistics[statistics["location"].isna()]
     if not len(whole) or not len(data.hourly):
         st.caption(t("state.no_rows"))
         return
-    _cards(whole.iloc[0], aggregates.completeness(data.hourly), t)
+    _cards(whole.iloc[0], aggregates.completeness(data.hourly), context)
     for column, measure in zip(st.columns(2), (TRAFFIC, AQI), strict=True):
         column.plotly_chart(charts.distribution(data.hourly, measure, t), key=f"share-{measure.key}", config=CONFIG)
     st.plotly_chart(charts.trend(data.hourly, context.clock, t), key="trend", config=CONFIG)
@@ -33,7 +48,8 @@ def show(data: PageData, context: Context) -> None:
         st.dataframe(_table(statistics, t), hide_index=True)
 
 
-def _cards(row: "pd.Series[Any]", places: pd.DataFrame, t: Texts) -> None:
+def _cards(row: "pd.Series[Any]", places: pd.DataFrame, context: Context) -> None:
+    t = context.texts
     aqi, level = AQI.band_of(row["avg_aqi"], t), TRAFFIC.band_of(row["avg_traffic"], t)
     with st.container(horizontal=True, gap="small", key="cards"):
         for measure, band in ((AQI, aqi), (TRAFFIC, level)):
@@ -46,8 +62,7 @@ def _cards(row: "pd.Series[Any]", places: pd.DataFrame, t: Texts) -> None:
             note = f"{band.label}; {t('statistics.range', low=low, high=high)}"
             label, value = t(f"statistics.avg_{measure.key}"), t.number(row[measure.mean], measure.decimals)
             card(label, value, peaks, note)
-        speed = t.number(row["avg_speed"], 1)
-        card(t("statistics.avg_speed"), f"{speed} {t('speed.unit')}", level.label)
+        card(t("statistics.avg_speed"), context.units.written(row["avg_speed"], t, 1), level.label)
         halves = t("statistics.halves", aqi=t.number(row["aqi_count"]), traffic=t.number(row["traffic_count"]))
         card(t("statistics.observations"), t.number(row["data_points_count"]), halves)
         received, expected = int(places["received"].sum()), int(places["expected"].sum())

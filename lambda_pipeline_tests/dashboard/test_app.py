@@ -2,7 +2,7 @@
 
 import csv
 import io
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -21,13 +21,20 @@ def page(serving: "FakeServing") -> None:
     """The script that Streamlit runs. Its source is copied, hence the imports within."""
     from dashboard import app
     from dashboard.context import PageOptions
-    from lambda_pipeline_tests.dashboard.fake_serving import NOW
 
-    app.main(lambda: serving, PageOptions(refresh_seconds=10), now=lambda: NOW)
+    app.main(lambda: serving, PageOptions(refresh_seconds=10), now=lambda: serving.now)
 
 
-def opened(serving: FakeServing) -> AppTest:
-    return AppTest.from_function(page, kwargs={"serving": serving}, default_timeout=60).run()
+def opened(serving: FakeServing, tab: str = TABS[0]) -> AppTest:
+    app = AppTest.from_function(page, kwargs={"serving": serving}, default_timeout=60)
+    app.session_state["tabs"] = tab
+    return app.run()
+
+
+def refreshed(app: AppTest, serving: FakeServing) -> AppTest:
+    """The same page at its next refresh."""
+    serving.now += timedelta(seconds=10)
+    return app.run()
 
 
 def words(app: AppTest) -> str:
