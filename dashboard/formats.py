@@ -42,6 +42,12 @@ def date_time(instant: "datetime | pd.Timestamp", clock: CityClock, t: Texts) ->
     return t("date_time", weekday=weekday, day=local.day, month=month, time=local.strftime("%H:%M %Z"))
 
 
+def weekday_and_day(instant: "datetime | pd.Timestamp", clock: CityClock, t: Texts) -> str:
+    """The city's day at an instant as "Thu 12 Mar 2026"."""
+    local = clock.local(instant)
+    return f"{t(f'weekday.{local.weekday()}')} {day(local, t)}"
+
+
 def day(date: "date | pd.Timestamp", t: Texts) -> str:
     """A day as "12 Mar 2026"."""
     return t("date", day=date.day, month=t(f"month.{date.month}"), year=date.year)

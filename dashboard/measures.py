@@ -1,5 +1,6 @@
 """The two things that are measured, with the columns that hold them: charts take a `Measure`, not a name."""
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -20,8 +21,8 @@ class Band:
 
     @property
     def wrapped(self) -> str:
-        """The label in Plotly's markup, EPA's long name over two lines, for where a phone is narrow."""
-        return self.label.replace("Unhealthy for ", "Unhealthy<br>for ")
+        """The label in Plotly's markup, long names over two lines, for where a phone is narrow."""
+        return "<br>".join(textwrap.wrap(self.label, 24)) if len(self.label) > 30 else self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,9 @@ class Measure:
 def _traffic_bands(t: Texts) -> list[Band]:
     return [
         Band(
-            level.name, f"{level.level} {level.name} ({t(f'level.{level.level}')})", theme.TRAFFIC_COLOURS[level.level]
+            level.name,
+            t("level", level=level.level, name=level.name, meaning=t(f"level.{level.level}")),
+            theme.TRAFFIC_COLOURS[level.level],
         )
         for level in TRAFFIC_LEVELS
     ]
