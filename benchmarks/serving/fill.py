@@ -42,20 +42,24 @@ cross join lateral (
            extract(epoch from at)::bigint / 3600 % 100000 as number
 ) moment
 cross join lateral (
-    select exp(-power((city_hour - 8) / 2.0, 2)) + 1.1 * exp(-power((city_hour - 18) / 2.2, 2)) as rush
+    select (exp(-power((city_hour - 8) / 2.0, 2)) + 1.1 * exp(-power((city_hour - 18) / 2.2, 2)))::float8 as rush
+    offset 0  -- once an hour
 ) day
 cross join (select *, row_number() over (order by name) - 1 as number from locations) place
 cross join lateral (
     select ((moment.number * 10000 + place.number) * 2654435761 >> 7) & 65535 as noise,
            30.0::float8 + place.number % 50 as free
+    offset 0
 ) made
 cross join lateral (
     select 10 + noise % 3 as count, noise % 50 <> 0 as has_air,
            (15 + place.number % 140 + 60 * rush + noise % 40)::integer as aqi,
-           least(0.9, 0.05 + 0.5 * rush + noise % 100 / 400.0 + place.number % 10 / 100.0)::float8 as ratio
+           least(0.9, 0.05 + 0.5 * rush + noise % 100 / 400.0::float8 + place.number % 10 / 100.0::float8) as ratio
+    offset 0
 ) drawn
 cross join lateral (
     select (1 + (ratio >= 0.1)::int + (ratio >= 0.3)::int + (ratio >= 0.5)::int + (ratio >= 0.7)::int) as level
+    offset 0
 ) judged
 order by at, place.name
 """
@@ -170,7 +174,7 @@ def _fill_speed(connection: psycopg.Connection, start: datetime, open_hour: date
         "log_offset", "log_offset + 1000000000"
     )
     connection.execute(
-        f"insert into realtime_data ({COLUMNS}) select {late} from raw_data where timestamp = %s "
+        f"insert into realtime_data ({COLUMNS}) select {late} from raw_data where timestamp = %s "  # noqa: S608 - made of constants
         "order by location limit %s".encode(),
         (open_hour - HOUR / 2, _LATE),
     )
@@ -180,11 +184,13 @@ def _fill_speed(connection: psycopg.Connection, start: datetime, open_hour: date
         connection.execute(sql_text("storage/create_incoming").encode())
         connection.execute(_NEWEST.encode())
         connection.execute(sql_text("storage/upsert_latest").encode())
-    connection.execute("insert into stream_offsets select log_partition, max(log_offset) + 1 from realtime_data group by 1")
+    connection.execute(
+        "insert into stream_offsets select log_partition, max(log_offset) + 1 from realtime_data group by 1"
+    )
     connection.execute(
         "insert into dead_letters (log_partition, log_offset, appended_at, key, payload, error) "
         "select %s, 2000000000 + number, %s + number * interval '1 second', 'Kelurahan', "
         "convert_to(repeat('{\"aqi_value\": \"much\"}', 200), 'UTF8'), 'aqi_value: not a number' "
-        "from generate_series(1, %s) number".encode(),
+        "from generate_series(1, %s) number",
         (partition, open_hour, _LETTERS),
     )

@@ -12,9 +12,8 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.observations import make_city
-from benchmarks.serving.fill import Filled, describe, fill
 from benchmarks.servers import EMPTY, Database, make_template
-from lambda_pipeline.domain.city_time import HOUR
+from benchmarks.serving.fill import Filled, describe, fill
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage.migrate import newest_version

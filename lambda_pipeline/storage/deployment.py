@@ -182,9 +182,12 @@ def load_deployment(connection: sa.Connection) -> Deployment:
 
 
 def _store_windows(connection: sa.Connection, windows: tuple[PeakWindow, ...]) -> None:
+    """Replace the peak windows. The daily rows are split by the ones of before: from now on they are stale."""
     stored = connection.execute(sa.text("select start_hour, end_hour from peak_windows")).all()
     if {tuple(row) for row in stored} == {(window.start_hour, window.end_hour) for window in windows}:
         return
+    locks.hold_days(connection)
+    connection.execute(sa.text("delete from computed_days where table_name = 'daily_aggregations'"))
     connection.execute(sa.text("delete from peak_windows"))
     if windows:
         connection.execute(
