@@ -14,7 +14,9 @@ merged as materialized (
     select aqi_rank(hourly.avg_aqi, limits)::bigint as aqi_rank, traffic_rank(hourly.avg_traffic)::bigint as traffic_rank
     from held
     cross join bands
-    cross join lateral (select * from served_hourly where served_hourly.hour_start = held.hour_start) hourly
+    cross join lateral (  -- hour by hour, by the index
+        select avg_aqi, avg_traffic from served_hourly where served_hourly.hour_start = held.hour_start offset 0
+    ) hourly
 ),
 counted as (
     select 'aqi' as measure, of_band.rank, of_band.locations
