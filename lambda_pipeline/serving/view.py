@@ -13,11 +13,12 @@ from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.peak_hours import PeakWindow
 from lambda_pipeline.serving import frames, raw
 from lambda_pipeline.serving.raw_choice import EVERYTHING, RawFilter, RawSort
-from lambda_pipeline.serving.reading import typed_frame
+from lambda_pipeline.serving.reading import read_frame, stream_frames
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.sql import sql
 
 Locations = Sequence[str] | None
+MEASURES = ("aqi", "traffic")
 LETTER_BYTES = 2_000  # of a dead letter's key and payload that are shown
 
 
@@ -52,7 +53,11 @@ class ServingView:
 
         Ages are seconds at the database's clock; `is_peak_hour` says whether the observation was made at a peak hour.
         """
-        return self._frame("heatmap", frames.HEATMAP)
+        ages = {"age_seconds": "observed_at", **{f"{one}_age_seconds": f"{one}_observed_at" for one in MEASURES}}
+        found = self._frame("heatmap", {name: dtype for name, dtype in frames.HEATMAP.items() if name not in ages})
+        now = pd.Timestamp(self.scalar(sa.select(sa.func.now())))
+        aged = {age: (now - found[since]).dt.total_seconds() for age, since in ages.items()}
+        return found.assign(**aged)[list(frames.HEATMAP)]
 
     def get_hourly(self, start: date, end: date, locations: Locations = None) -> pd.DataFrame:
         """Hours of the city days [start, end), by hour and location. Columns: `frames.HOURLY`."""
@@ -149,19 +154,16 @@ class ServingView:
         where: RawFilter = EVERYTHING,
     ) -> Iterator[pd.DataFrame]:
         """All observations of the city days [start, end) that match, oldest first, in frames of `chunk_rows` rows."""
-        streaming = self._connection.execution_options(stream_results=True, max_row_buffer=chunk_rows)
-        rows = streaming.execute(raw.everything(locations, where), self._instants(start, end))
-        for chunk in rows.partitions(chunk_rows):
-            yield typed_frame(chunk, frames.RAW)
+        statement = raw.everything(locations, where)
+        yield from stream_frames(self._connection, statement, self._instants(start, end), frames.RAW, chunk_rows)
 
     def get_dead_letters(self, limit: int = 100, offset: int = 0) -> pd.DataFrame:
         """Messages that could not be read, newest first, a page of them. Columns: `frames.DEAD_LETTERS`."""
         values = {"limit": limit, "offset": offset, "bytes": LETTER_BYTES}
-        rows = [
-            (row.position, row.appended_at, row.error, _text(row.key), _text(row.payload), row.payload_bytes)
-            for row in self.rows(sql("serving/dead_letters"), values)
-        ]
-        return typed_frame(rows, frames.DEAD_LETTERS)
+        letters = self._frame("dead_letters", {**frames.DEAD_LETTERS, "key": "object", "payload": "object"}, values)
+        for column in ("key", "payload"):
+            letters[column] = pd.array([_text(message) for message in letters[column]], dtype="str")
+        return letters
 
     def get_freshness(self) -> pd.DataFrame:
         """How fresh each layer is: "speed", then "batch". Columns: `frames.FRESHNESS`."""
@@ -192,11 +194,11 @@ class ServingView:
         return self._connection.execute(statement, values or {}).all()
 
     def _frame(
-        self, query: str | sa.Executable, columns: Mapping[str, str], values: Mapping[str, Any] | None = None
+        self, query: str | sa.ClauseElement, columns: Mapping[str, str], values: Mapping[str, Any] | None = None
     ) -> pd.DataFrame:
         """The rows of a statement, or of the one in sql/serving/, whose columns are these in their order."""
         statement = sql(f"serving/{query}") if isinstance(query, str) else query
-        return typed_frame(self.rows(statement, values), columns)
+        return read_frame(self._connection, statement, values or {}, columns)
 
 
 def _text(message: bytes | None) -> str | None:

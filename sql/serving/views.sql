@@ -245,16 +245,16 @@ select
     round(((latest.free_flow_speed - latest.current_speed) / nullif(latest.free_flow_speed, 0))::numeric, 9)
         ::double precision as congestion_ratio,
     latest.road_closure,
-    case
-        when latest.observed_at is null then null
-        when exists (
-            select from realtime_data r where r.location = place.name and r.timestamp = latest.observed_at
-        ) then 'speed'
-        else 'batch'
-    end as layer
+    case when latest.observed_at is not null then coalesce(live.layer, 'batch') end as layer
 from locations place
 cross join (select aqi_limits() as limits, aqi_categories() as categories offset 0) bands
 left join latest_observations latest on latest.location = place.name
+left join lateral (  -- a search by key for each location, never a scan of all that the speed layer holds
+    select 'speed' as layer
+    from realtime_data live
+    where live.location = place.name and live.timestamp = latest.observed_at
+    offset 0
+) live on true
 where place.is_active or latest.location is not null;
 
 -- ---------------------------------------------------------------- the first system's tables that live on as views
