@@ -57,23 +57,23 @@ parts as (
           and (cast(:locations as text[]) is null or location = any(:locations))
     ) hourly
 ),
-sums as (
+sums as (  -- of whole numbers below 2^53: exact as double precision, and faster than bigint's numeric sums
     select
         location,
         sum(data_points_count)::bigint as data_points_count,
-        sum(aqi_sum)::bigint as aqi_sum,
+        sum(aqi_sum::double precision)::bigint as aqi_sum,
         sum(aqi_count)::bigint as aqi_count,
         min(min_aqi) as min_aqi,
         max(max_aqi) as max_aqi,
-        sum(traffic_sum)::bigint as traffic_sum,
+        sum(traffic_sum::double precision)::bigint as traffic_sum,
         sum(traffic_count)::bigint as traffic_count,
         min(min_traffic) as min_traffic,
         max(max_traffic) as max_traffic,
-        sum(speed_sum_m_h)::bigint as speed_sum_m_h,
+        sum(speed_sum_m_h::double precision)::bigint as speed_sum_m_h,
         sum(speed_count)::bigint as speed_count,
-        sum(peak_aqi_sum)::bigint as peak_aqi_sum,
+        sum(peak_aqi_sum::double precision)::bigint as peak_aqi_sum,
         sum(peak_aqi_count)::bigint as peak_aqi_count,
-        sum(peak_traffic_sum)::bigint as peak_traffic_sum,
+        sum(peak_traffic_sum::double precision)::bigint as peak_traffic_sum,
         sum(peak_traffic_count)::bigint as peak_traffic_count,
         sum(expected_count)::bigint as expected_count
     from parts
