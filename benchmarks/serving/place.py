@@ -16,7 +16,8 @@ from benchmarks.servers import EMPTY, Database, make_template
 from benchmarks.serving.fill import Filled, describe, fill
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
-from lambda_pipeline.storage.migrate import newest_version
+from lambda_pipeline.storage.engine import make_engine
+from lambda_pipeline.storage.migrate import newest_version, upgrade
 
 
 @contextmanager
@@ -60,6 +61,7 @@ def _find_or_fill(
             ).fetchone() or (None,)
             if filled_at is not None:
                 say(f"using what was filled at {filled_at}")
+                _replace_views(database)
                 open_hour = datetime.fromisoformat(filled_at).replace(minute=0, second=0, microsecond=0)
                 return database, describe(database, days, open_hour)
         quoted = sql.Identifier(name)
@@ -70,3 +72,12 @@ def _find_or_fill(
         filled = fill(database, days, now)
         connection.execute(sql.SQL("comment on database {} is {}").format(quoted, sql.Literal(now.isoformat())))
     return database, filled
+
+
+def _replace_views(database: Database) -> None:
+    """The views are this version's, whichever one filled the tables."""
+    engine = make_engine(database.url(), "benchmark")
+    try:
+        upgrade(engine)
+    finally:
+        engine.dispose()

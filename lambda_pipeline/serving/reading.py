@@ -17,6 +17,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from lambda_pipeline.serving import frames
 from lambda_pipeline.storage.incoming import driver_connection
 
+_STREAMED = 500 if psycopg.capabilities.has_stream_chunked() else 1  # rows at a time; a chunk needs libpq 17
 _EPOCH = 946_684_800_000_000  # microseconds from numpy's to PostgreSQL's: 2000-01-01
 _MISSING = np.iinfo("int64").min  # of an instant, as numpy has it
 _MISSING_BYTES = int(_MISSING).to_bytes(8, signed=True)
@@ -27,8 +28,10 @@ def read_frame(
 ) -> pd.DataFrame:
     """The rows of a statement, whose columns are these in their order; dtypes as frames.py writes them."""
     with _cursor(connection) as cursor:
-        cursor.execute(*_compiled(connection, statement, values))
-        return typed_frame(cursor.fetchall(), columns)
+        query, bound = _compiled(connection, statement, values)
+        # rows are decoded while PostgreSQL still makes the next ones
+        rows = list(cursor.stream(query, bound, binary=True, size=_STREAMED))
+        return typed_frame(rows, columns)
 
 
 def stream_frames(
@@ -81,4 +84,6 @@ def _column(values: Sequence[Any], dtype: str) -> Any:
         return pd.DatetimeIndex(instants.view("datetime64[us]")).tz_localize("UTC")
     if dtype == frames.DAY:
         return pa.array(values, pa.date32()).to_numpy(zero_copy_only=False).astype(dtype)
+    if dtype == "str":
+        return pd.array(pa.array(values, pa.large_string()), dtype=dtype)
     return pd.array(values, dtype=dtype)  # type: ignore[call-overload]

@@ -14,7 +14,7 @@ from lambda_pipeline.domain.peak_hours import PeakWindow
 from lambda_pipeline.serving import frames, raw
 from lambda_pipeline.serving.raw_choice import EVERYTHING, RawFilter, RawSort
 from lambda_pipeline.serving.reading import read_frame, stream_frames
-from lambda_pipeline.storage.deployment import load_deployment
+from lambda_pipeline.storage.deployment import load_city
 from lambda_pipeline.storage.sql import sql
 
 Locations = Sequence[str] | None
@@ -45,8 +45,8 @@ class ServingView:
 
     def city(self) -> CityInfo:
         """Whose data this is. Raises SchemaError where the database was never set up."""
-        found = load_deployment(self._connection)
-        return CityInfo(found.city, found.timezone, found.peak_windows, found.history_start)
+        name, timezone, history_start, windows = load_city(self._connection)
+        return CityInfo(name, timezone, windows, history_start)
 
     def get_combined_heatmap_data(self) -> pd.DataFrame:
         """Where things stand now: a row per location, sorted by name. Columns: `frames.HEATMAP`.
