@@ -5,6 +5,7 @@ is made for each of them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from psycopg.types.string import ByteaBinaryLoader
 from lambda_pipeline.serving import frames
 from lambda_pipeline.storage.incoming import driver_connection
 
-_STREAMED = 500 if psycopg.capabilities.has_stream_chunked() else 1  # rows at a time; a chunk needs libpq 17
+_STREAMED = 250 if psycopg.capabilities.has_stream_chunked() else 1  # rows at a time; a chunk needs libpq 17
 _EPOCH = 946_684_800_000_000  # microseconds from numpy's to PostgreSQL's: 2000-01-01
 _MISSING = np.iinfo("int64").min  # of an instant, as numpy has it
 _MISSING_BYTES = int(_MISSING).to_bytes(8, signed=True)
@@ -29,9 +30,7 @@ def read_frame(
     """The rows of a statement, whose columns are these in their order; dtypes as frames.py writes them."""
     with _cursor(connection) as cursor:
         query, bound = _compiled(connection, statement, values)
-        # rows are decoded while PostgreSQL still makes the next ones
-        rows = list(cursor.stream(query, bound, binary=True, size=_STREAMED))
-        return typed_frame(rows, columns)
+        return _frame(cursor.stream(query, bound, binary=True, size=_STREAMED), columns)
 
 
 def stream_frames(
@@ -45,15 +44,19 @@ def stream_frames(
     with _cursor(connection, "frames") as cursor:
         cursor.execute(*_compiled(connection, statement, values))
         while rows := cursor.fetchmany(chunk_rows):
-            yield typed_frame(rows, columns)
+            yield _frame(iter(rows), columns)
 
 
-def typed_frame(rows: Sequence[Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
+def _frame(rows: Iterator[Sequence[Any]], columns: Mapping[str, str]) -> pd.DataFrame:
     """A frame with exactly these columns and dtypes, also without a row or a value.
 
-    Each row has a value, or None, for each of the columns in their order; an instant is PostgreSQL's eight bytes.
+    Few rows at a time become columns, while PostgreSQL makes the next ones; and tuples that are gone soon do not set
+    off a collection of all garbage, which takes as long as the read.
     """
-    values: Sequence[Sequence[Any]] = list(zip(*rows, strict=True)) if rows else [()] * len(columns)
+    values: list[list[Any]] = [[] for _ in columns]
+    while few := list(islice(rows, _STREAMED)):
+        for column, more in zip(values, zip(*few, strict=True), strict=True):
+            column.extend(more)
     return pd.DataFrame(
         {name: _column(column, dtype) for (name, dtype), column in zip(columns.items(), values, strict=True)},
         copy=False,
