@@ -54,7 +54,7 @@ def test_ranks_are_the_bands_of_categories_and_level_names(database: Database) -
     dice = random.Random(2)
     values: list[float | None] = [None, math.nan, *(count / 4 for count in range(4004))]
     values += [dice.uniform(0, 1000) for _ in range(20_000)] + [dice.uniform(0.5, 5.5) for _ in range(20_000)]
-    for edge in [band.upper for band in AQI_BANDS[:-1]] + [1.5, 2.5, 3.5, 4.5]:
+    for edge in [float(band.upper) for band in AQI_BANDS[:-1]] + [1.5, 2.5, 3.5, 4.5]:
         values += [math.nextafter(edge, 0), edge, math.nextafter(edge, 1e9)]
     found = column(
         database,
