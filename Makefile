@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser demo up test test-faults lint types unit bench bench-speed bench-batch clean lock
+.PHONY: help install install-dev browser demo up test test-faults lint types unit bench bench-speed bench-batch bench-serving clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -48,6 +48,9 @@ bench-speed: install-dev $(BENCH_VENV)/.installed  ## Measure the speed daemon b
 
 bench-batch: install-dev  ## Measure the batch layer beside bare SQL; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.batch
+
+bench-serving: install-dev  ## Measure every serving query at 10,000 locations; rewrites docs/benchmarks.md
+	$(BIN)/python -m benchmarks.serving
 
 browser: install-dev  ## Install Chromium for the browser tests (on Debian, as root), or say what is missing
 	@$(BIN)/python -m lambda_pipeline_tests.browser.chromium

@@ -103,7 +103,7 @@ def running_servers(city: City) -> Iterator[Servers]:
                 broker.start()
                 catalogue = folder / "city.toml"
                 write_catalogue(city, catalogue)
-                _make_template(postgres, city)
+                make_template(postgres, city)
                 yield Servers(home, postgres, broker, city, catalogue, count(1))
             finally:
                 broker.stop(force=True)
@@ -112,7 +112,8 @@ def running_servers(city: City) -> Iterator[Servers]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _make_template(postgres: EmbeddedPostgres, city: City) -> None:
+def make_template(postgres: EmbeddedPostgres, city: City) -> None:
+    """Make the database `EMPTY` on a new server, and let the roles log in."""
     with psycopg.connect(postgres.url(), autocommit=True) as connection:
         connection.execute(sql.SQL("create database {}").format(sql.Identifier(EMPTY)))
     engine = make_engine(postgres.url(EMPTY), "benchmark", BATCH_TIMEOUTS)

@@ -101,6 +101,10 @@ class WebhookError(TransientError):
     """A webhook did not take an alert. Its address is a secret, and is not named."""
 
 
+class TooMuchError(TerminalError):
+    """More was asked for than is handed out at once."""
+
+
 class ImportRefusedError(TerminalError):
     """A file cannot be imported."""
 

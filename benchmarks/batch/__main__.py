@@ -6,8 +6,6 @@ of docs/benchmarks.md.
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import sys
 import time
@@ -15,8 +13,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-
-import psutil
 
 from benchmarks.batch.bare import aggregate, first_system
 from benchmarks.batch.beside import bench_beside
@@ -31,8 +27,8 @@ from benchmarks.observations import TIMEZONE, Stream, make_city
 from benchmarks.report import Table, markdown, plain, replace_between, summary_table
 from benchmarks.servers import Database, Servers, running_servers
 from benchmarks.speed import PAGE
+from benchmarks.stamp import machine, server
 
-_SETTINGS = ("fsync", "synchronous_commit", "shared_buffers", "work_mem", "max_wal_size", "wal_compression")
 _FIRST_SAMPLES = 3  # hours that the first system's SQL is measured on
 Figures = dict[str, float]
 
@@ -200,16 +196,9 @@ def _options() -> argparse.Namespace:
 
 def _stamp(database: Database, rows: int, locations: int, runs: int) -> list[str]:
     """When, on what, with which versions and settings."""
-    total = psutil.virtual_memory().total / 1024**3
-    with database.connect() as connection:
-        row = connection.execute("select " + ", ".join(f"current_setting('{name}')" for name in _SETTINGS)).fetchone()
-        server = connection.info.server_version
-    settings = ", ".join(f"{name} {value}" for name, value in zip(_SETTINGS, row or (), strict=True))
     return [
-        f"{datetime.now(UTC):%Y-%m-%d}, {platform.machine()}, {psutil.cpu_count()} cores, {total:.0f} GiB, "
-        f"load average {os.getloadavg()[2]:.1f} over the last quarter of an hour; medians of {runs} "
-        "rounds, lowest to highest in parentheses.",
-        f"Python {platform.python_version()}, PostgreSQL {server // 10000}.{server % 10000} ({settings}).",
+        f"{machine(runs)}, lowest to highest in parentheses.",
+        server(database),
         f"{rows:,} raw rows of {locations:,} locations, {PER_HOUR} an hour each, with indexes that were built at once.",
     ]
 

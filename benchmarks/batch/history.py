@@ -15,7 +15,7 @@ from benchmarks.servers import Database
 HOUR = timedelta(hours=1)
 END = datetime(2025, 6, 9, 5, tzinfo=UTC)  # noon in the city: the next hour is in the middle of its day
 PER_HOUR = 12  # observations of a location
-_COLUMNS = """
+COLUMNS = """
     location, timestamp, hour_start, city_date, latitude, longitude, aqi_value, aqi_category, traffic_level,
     current_speed, free_flow_speed, congestion_ratio, road_closure, is_peak_hour, pollutants, source, log_partition,
     log_offset
@@ -49,7 +49,7 @@ _COUNTS = (
     "insert into raw_frontier select log_partition, max(max_offset) + 1 from raw_hours group by log_partition",
 )
 SPEED_HOLDS = (
-    f"insert into realtime_data ({_COLUMNS}) select {_COLUMNS} from raw_data "  # noqa: S608 - made of constants
+    f"insert into realtime_data ({COLUMNS}) select {COLUMNS} from raw_data "  # noqa: S608 - made of constants
     "where timestamp >= %(hour)s and timestamp < %(hour)s + interval '1 hour' order by location, timestamp",
     "insert into realtime_hourly "
     "select hour_start, location, min(city_date), extract(hour from hour_start at time zone %(timezone)s), count(*), "
@@ -81,16 +81,12 @@ def fill_history(database: Database, start: datetime, hours: int, per_hour: int 
             connection.execute(
                 f"create table {name} (like raw_data including all excluding identity excluding indexes)"
             )
-            values: dict[str, object] = {
-                "timezone": TIMEZONE, "partition": partition, "places": places, "start": start.isoformat(),
-                "seconds": 3600 // per_hour,
-            }  # fmt: skip
             slots = [int((max(month, start) - start) / HOUR * per_hour), int((until - start) / HOUR * per_hour)]
             for first in range(slots[0], slots[1], 240):
-                rows = _ROWS.format(first=first, until=min(first + 240, slots[1]), **values)
+                rows = rows_of_slots(start, first, min(first + 240, slots[1]), partition, places, per_hour)
                 _run(
                     connection,
-                    f"insert into {name} (id, {_COLUMNS}) select nextval('raw_data_id_seq'), r.* from ({rows}) r",  # noqa: S608 - made of constants
+                    f"insert into {name} (id, {COLUMNS}) select nextval('raw_data_id_seq'), r.* from ({rows}) r",  # noqa: S608 - made of constants
                 )
             connection.execute(f"alter table {name} add primary key (location, timestamp)")
             connection.execute(f"create index on {name} (timestamp)")
@@ -104,6 +100,14 @@ def fill_history(database: Database, start: datetime, hours: int, per_hour: int 
         connection.execute("vacuum (analyze)")
         (rows,) = _one(connection, "select sum(rows)::bigint from raw_hours")
     return int(rows)
+
+
+def rows_of_slots(start: datetime, first: int, until: int, partition: int, places: int, per_hour: int) -> str:
+    """A query for the observations of the slots [first, until) after `start`, with the columns `COLUMNS`."""
+    return _ROWS.format(
+        timezone=TIMEZONE, partition=partition, places=places, start=start.isoformat(), seconds=3600 // per_hour,
+        first=first, until=until,
+    )  # fmt: skip
 
 
 def fill_speed(connection: psycopg.Connection, hour: datetime) -> None:

@@ -10,8 +10,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.errors import TooMuchError
 from lambda_pipeline.serving.choices import Format, What
-from lambda_pipeline.serving.layer import ServingLayer, ServingView
+from lambda_pipeline.serving.layer import ServingLayer
+from lambda_pipeline.serving.raw_choice import RawFilter
+from lambda_pipeline.serving.view import Locations, ServingView
 
 _WINDOW = timedelta(days=7)  # of one read
 _DAY = pd.ArrowDtype(pa.date32())
@@ -38,6 +41,39 @@ def export(serving: ServingLayer, what: What, start: datetime, end: datetime, fo
             rows += len(frame)
             writer.write(_in_city_time(frame, clock, form))
         writer.close()
+    return rows
+
+
+def export_raw(
+    view: ServingView,
+    start: date,
+    end: date,
+    locations: Locations,
+    where: RawFilter,
+    form: Format,
+    out: IO[bytes],
+    *,
+    at_most: int,
+) -> int:
+    """Write the observations of the city days [start, end) that match, oldest first; returns the rows.
+
+    The columns and instants are those of `export`; what is written and what is counted come from the view's snapshot.
+    Raises TooMuchError, with nothing written, if there are more than `at_most`.
+    """
+    if view.count_raw_data(start, end, locations, where=where, at_most=at_most) > at_most:
+        raise TooMuchError(
+            f"more than {at_most:,} observations match.",
+            "Choose fewer days or locations, or use `lambda-pipeline export raw`.",
+        )
+    clock = view.city().clock()
+    writer = _Writer(form, out)
+    rows = 0
+    for frame in view.stream_raw_data(start, end, locations, where=where):
+        rows += len(frame)
+        writer.write(_in_city_time(frame, clock, form))
+    if rows == 0:  # the columns, at least
+        writer.write(_in_city_time(view.get_raw_data(start, start), clock, form))
+    writer.close()
     return rows
 
 

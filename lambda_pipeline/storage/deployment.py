@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -164,27 +165,44 @@ def _upsert_locations(connection: sa.Connection, locations: Iterable[Location], 
 
 def load_deployment(connection: sa.Connection) -> Deployment:
     """The deployment that the database holds. Raises SchemaError where it was never set up."""
+    row, windows = _load_city(connection)
+    places = connection.execute(sa.text("select name, aqicn_station, latitude, longitude from locations"))
+    return Deployment(
+        row.city,
+        row.timezone,
+        row.history_start,
+        windows,
+        {place.name: Location(*place) for place in places},
+        row.catalogue_version,
+    )
+
+
+def load_city(connection: sa.Connection) -> tuple[str, str, date, tuple[PeakWindow, ...]]:
+    """City, time zone, start of history and peak windows, without the locations, which may be many.
+
+    Raises SchemaError where it was never set up.
+    """
+    row, windows = _load_city(connection)
+    return row.city, row.timezone, row.history_start, windows
+
+
+def _load_city(connection: sa.Connection) -> tuple[sa.Row[Any], tuple[PeakWindow, ...]]:
     row = connection.execute(
         sa.text("select city, timezone, history_start, catalogue_version from deployment")
     ).one_or_none()
     if row is None:
         raise SchemaError("the database belongs to no city yet.", "Run `lambda-pipeline db upgrade`.")
     windows = connection.execute(sa.text("select start_hour, end_hour from peak_windows order by start_hour"))
-    places = connection.execute(sa.text("select name, aqicn_station, latitude, longitude from locations"))
-    return Deployment(
-        row.city,
-        row.timezone,
-        row.history_start,
-        tuple(PeakWindow(*window) for window in windows),
-        {place.name: Location(*place) for place in places},
-        row.catalogue_version,
-    )
+    return row, tuple(PeakWindow(*window) for window in windows)
 
 
 def _store_windows(connection: sa.Connection, windows: tuple[PeakWindow, ...]) -> None:
+    """Replace the peak windows. The daily rows are split by the ones of before: from now on they are stale."""
     stored = connection.execute(sa.text("select start_hour, end_hour from peak_windows")).all()
     if {tuple(row) for row in stored} == {(window.start_hour, window.end_hour) for window in windows}:
         return
+    locks.hold_days(connection)
+    connection.execute(sa.text("delete from computed_days where table_name = 'daily_aggregations'"))
     connection.execute(sa.text("delete from peak_windows"))
     if windows:
         connection.execute(

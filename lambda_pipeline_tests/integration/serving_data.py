@@ -11,15 +11,18 @@ import pandas as pd
 from lambda_pipeline.batch.days import compute_days
 from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import Chunk, store_chunk
-from lambda_pipeline.domain.log import Incoming
+from lambda_pipeline.domain.log import DeadLetter, Incoming
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.speed.commit import MicroBatch, Move, commit_micro_batch
+from lambda_pipeline.storage.dead_letters import insert_dead_letters
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import register_partitions
 from lambda_pipeline_tests.servers import Database
 
 FAR_DATES = date(2000, 1, 1), date(2100, 1, 1)
+_LONG_AGO = datetime(2025, 1, 1, tzinfo=UTC)
+_BEYOND = 1_000_000  # offset of the first dead letter
 
 
 class Log:
@@ -33,7 +36,7 @@ class Log:
         self._validator = deployment.validator()
         self._timezone = deployment.timezone
         self.records: list[Incoming] = []
-        self.consumed = self.stored = 0
+        self.consumed = self.stored = self.rejected = 0
 
     def append(self, *messages: ObservationMessage) -> None:
         """Add records to the end of the log, each appended a moment after it was observed."""
@@ -58,6 +61,15 @@ class Log:
         stored = store_chunk(self._database.writer, Chunk(rows, (), {self._partition.id: (self.stored, end)}))
         self.stored = end
         return stored
+
+    def reject(self, payload: bytes | None, key: bytes | None = None, appended_at: datetime = _LONG_AGO) -> None:
+        """A dead letter, beyond the records of this log."""
+        self.rejected += 1
+        letter = DeadLetter(
+            self._partition.id, _BEYOND + self.rejected, appended_at, key, payload, "not an observation"
+        )
+        with transaction(self._database.writer) as connection:
+            insert_dead_letters(connection, [letter])
 
     def publish(self, first: date = FAR_DATES[0], until: date = FAR_DATES[1]) -> int:
         """Stale hours of the city days [first, until) become batch results; returns how many."""
@@ -137,6 +149,14 @@ def category(aqi: float) -> str:
     return "Unknown" if pd.isna(aqi) else next(name for upper, name in _BANDS if aqi <= upper)
 
 
+_LEVELS = ("Lancar", "Agak Lancar", "Sedang", "Padat", "Macet Total")
+
+
+def _level(average: float) -> str:
+    """The name of the nearest level, halves up."""
+    return _LEVELS[int(average + 0.5) - 1]
+
+
 def grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """The measures of groups of observations, under serving's names."""
     groups = frame.groupby(keys, as_index=False, dropna=False)
@@ -178,6 +198,28 @@ def statistics(frame: pd.DataFrame) -> pd.DataFrame:
         part = part.rename(columns={name: f"{prefix}_{name}" for name in ("avg_aqi", "avg_traffic")})
         result = result.merge(part, on="location", how="left")
     return result.sort_values("location", na_position="first", ignore_index=True)
+
+
+def city_hourly(frame: pd.DataFrame) -> pd.DataFrame:
+    """What `get_city_hourly` must hold, without expected counts and layers."""
+    result = grouped(frame, ["hour_start", "date", "hour", "peak"]).rename(columns={"peak": "is_peak_hour"})
+    result["is_weekend"] = result["date"].dt.day_of_week >= 5
+    return result.sort_values("hour_start", ignore_index=True)
+
+
+def distribution(frame: pd.DataFrame) -> pd.DataFrame:
+    """What `get_distribution` must hold: hours at one location, by the band of their average."""
+    hours = hourly(frame)
+    bands = {
+        "aqi": ([name for _, name in _BANDS], hours["avg_aqi"].map(category)),
+        "traffic": (list(_LEVELS), hours["avg_traffic"].map(lambda level: level if pd.isna(level) else _level(level))),
+    }
+    rows = [
+        (measure, band, rank, int((found == band).sum()))
+        for measure, (names, found) in bands.items()
+        for rank, band in enumerate(names, 1)
+    ]
+    return pd.DataFrame(rows, columns=["measure", "band", "rank", "hours"]).astype({"measure": "str", "band": "str"})
 
 
 def assert_equal(found: pd.DataFrame, expected: pd.DataFrame, without: Iterable[str] = ()) -> None:

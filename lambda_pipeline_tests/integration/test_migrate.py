@@ -14,7 +14,7 @@ from lambda_pipeline.storage import migrate
 from lambda_pipeline.storage.deployment import claim, load_deployment, register_locations
 from lambda_pipeline.storage.engine import make_engine, transaction
 from lambda_pipeline.storage.migrate import newest_version, require_newest, upgrade
-from lambda_pipeline_tests.integration.observations import MemoryLog, seen
+from lambda_pipeline_tests.integration.observations import HOUR, MemoryLog, publish, seen
 from lambda_pipeline_tests.servers import HISTORY_START, POLL_INTERVAL, Database
 
 pytestmark = pytest.mark.integration
@@ -93,6 +93,30 @@ def test_an_upgrade_keeps_what_is_stored(database: Database) -> None:
     upgrade(database.owner)
     assert database.scalar("select count(*) from raw_data") == 2
     assert database.scalar("select sum(data_points_count) from served_hourly") == 2
+
+
+def test_an_upgrade_counts_the_bands_of_hours_that_were_published_before(database: Database) -> None:
+    log = MemoryLog(database)
+    for minute, (aqi, level) in enumerate([(20, 1), (50, 2), (51, 2), (300, None), (None, 5)]):
+        log.append(seen(minute, ["Cinere", "Gunung", "Krukut", "Kemayoran", "Grogol Utara"][minute], aqi, level=level))
+    log.append(seen(9, hour=HOUR + timedelta(hours=1)))
+    log.store()
+    publish(database, HOUR, HOUR + timedelta(hours=1))
+    query = "select hour_start, aqi_locations, traffic_locations from city_hourly order by hour_start"
+    published = database.rows(query)
+    assert [tuple(row[1:]) for row in published] == [
+        ([2, 1, 0, 0, 1, 0], [1, 2, 0, 0, 1]),
+        ([0, 0, 0, 0, 0, 0], [0, 0, 0, 0, 0]),
+    ]
+    run(
+        database.owner,
+        "alter table city_hourly drop column aqi_locations, drop column traffic_locations",
+        "drop function aqi_rank, aqi_limits, traffic_rank cascade",
+        "drop index dead_letters_newest",
+        "update schema_version set version_num = '0004'",
+    )
+    assert upgrade(database.owner).before == "0004"
+    assert database.rows(query) == published
 
 
 def test_an_upgrade_brings_the_rules_up_to_date(empty: sa.Engine) -> None:
@@ -181,7 +205,7 @@ TABLES = [
 ]  # fmt: skip
 VIEWS = [
     "served_hourly", "served_city_hourly", "hourly_profile", "served_daily", "served_observations",
-    "current_conditions", "observed_peak_hours", "daily_summary", "traffic_data", "aqi_data",
+    "current_conditions", "observed_peak_hours", "daily_summary", "traffic_data", "aqi_data", "measure_bands",
 ]  # fmt: skip
 
 

@@ -17,7 +17,7 @@ from lambda_pipeline.domain.peak_hours import (
     is_peak_hour,
     observed_peaks,
 )
-from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, congestion_ratio, traffic_level
+from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, congestion_ratio, traffic_level, traffic_level_name
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.integration.observations import HOUR
 from lambda_pipeline_tests.integration.serving_data import Log, message
@@ -48,6 +48,32 @@ def test_aqi_category(database: Database) -> None:
         database, "select aqi_category(v) from unnest(cast(:values as float8[])) with ordinality i(v, n)", values
     )
     assert [category for (category,) in found] == [aqi_category(value) for value in values]
+
+
+def test_ranks_are_the_bands_of_categories_and_level_names(database: Database) -> None:
+    dice = random.Random(2)
+    values: list[float | None] = [None, math.nan, *(count / 4 for count in range(4004))]
+    values += [dice.uniform(0, 1000) for _ in range(20_000)] + [dice.uniform(0.5, 5.5) for _ in range(20_000)]
+    for edge in [float(band.upper) for band in AQI_BANDS[:-1]] + [1.5, 2.5, 3.5, 4.5]:
+        values += [math.nextafter(edge, 0), edge, math.nextafter(edge, 1e9)]
+    found = column(
+        database,
+        "select air.band, road.band from unnest(cast(:values as float8[])) with ordinality i(v, n) "
+        "left join measure_bands air on air.measure = 'aqi' and air.rank = aqi_rank(v, aqi_limits()) "
+        "left join measure_bands road on road.measure = 'traffic' and road.rank = traffic_rank(v)",
+        values,
+    )
+    expected = [(aqi_category(value), traffic_level_name(value)) for value in values]
+    assert [(air or "Unknown", road or "Unknown") for air, road in found] == expected
+
+
+def test_the_bands_are_the_domains_in_its_order(database: Database) -> None:
+    found = [tuple(row) for row in database.rows("select measure, band, rank from measure_bands order by 1, 3")]
+    assert found == [
+        *(("aqi", band.category, rank) for rank, band in enumerate(AQI_BANDS, 1)),
+        *(("traffic", band.name, rank) for rank, band in enumerate(TRAFFIC_LEVELS, 1)),
+    ]
+    assert database.scalar("select aqi_categories()") == [band.category for band in AQI_BANDS]
 
 
 def test_the_reference_tables_are_the_domains(database: Database) -> None:
@@ -88,6 +114,7 @@ def test_is_peak_hour(database: Database, windows: tuple[PeakWindow, ...]) -> No
         database, "select is_peak_hour(v) from unnest(cast(:values as int[])) with ordinality i(v, n)", hours
     )
     assert [peak for (peak,) in found] == [is_peak_hour(hour, windows) for hour in hours]
+    assert database.scalar("select peak_city_hours()") == [hour for hour in hours if is_peak_hour(hour, windows)]
 
 
 def test_observed_peaks(database: Database) -> None:

@@ -1,7 +1,9 @@
 """The serving layer against pandas: whatever way an observation came in, it is served once, and rightly."""
 
 import inspect
+import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -14,11 +16,13 @@ import sqlalchemy as sa
 from lambda_pipeline.domain.catalogue import City, Location
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.domain.peak_hours import PeakWindow
+from lambda_pipeline.domain.traffic import traffic_level_name
 from lambda_pipeline.errors import DatabaseUnavailableError, SchemaError
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.resources import ServingResource
 from lambda_pipeline.serving import frames
 from lambda_pipeline.serving.layer import ServingLayer, ServingView
+from lambda_pipeline.storage.deployment import claim
 from lambda_pipeline.storage.engine import make_engine
 from lambda_pipeline_tests.integration import serving_data as data
 from lambda_pipeline_tests.integration.serving_data import Log, message
@@ -41,14 +45,22 @@ READS: Mapping[str, tuple[Mapping[str, str], Callable[[ServingView], pd.DataFram
     "get_peak_hours_analysis": (frames.PEAK_HOURS, lambda view: view.get_peak_hours_analysis(FIRST, UNTIL)),
     "get_observed_peaks": (frames.OBSERVED_PEAKS, lambda view: view.get_observed_peaks(FIRST, UNTIL)),
     "get_statistics": (frames.STATISTICS, lambda view: view.get_statistics(FIRST, UNTIL)),
+    "get_city_hourly": (frames.CITY_HOURLY, lambda view: view.get_city_hourly(FIRST, UNTIL)),
+    "get_hour": (frames.HOUR, lambda view: view.get_hour(START)),
+    "get_distribution": (frames.DISTRIBUTION, lambda view: view.get_distribution(FIRST, UNTIL)),
     "get_raw_data": (frames.RAW, lambda view: view.get_raw_data(FIRST, UNTIL)),
+    "get_dead_letters": (frames.DEAD_LETTERS, lambda view: view.get_dead_letters()),
     "get_freshness": (frames.FRESHNESS, lambda view: view.get_freshness()),
 }
 AQI_COLUMNS = {
     "get_hourly": "avg_aqi", "get_daily": "avg_aqi", "get_peak_hours_analysis": "avg_aqi_value",
     "get_raw_data": "aqi_value",
 }  # fmt: skip
-RANGED = [name for name in READS if name not in ("get_combined_heatmap_data", "get_freshness")]
+ARGUMENTS: Mapping[str, tuple[Any, ...]] = {  # of what is not asked by a range of days
+    "get_combined_heatmap_data": (), "get_hour": (START,), "get_dead_letters": (), "get_freshness": (),
+}  # fmt: skip
+RANGED = [name for name in READS if name not in ARGUMENTS]
+SOME_ROWS = {"get_combined_heatmap_data": 10, "get_distribution": 11, "get_freshness": 2}  # of an unused database
 AGES = ["age_seconds", "aqi_age_seconds", "traffic_age_seconds"]
 
 
@@ -116,7 +128,7 @@ def test_frames_of_an_unused_database_have_the_documented_columns_and_dtypes(ser
             found = read(view)
             assert list(found.columns) == list(columns)
             assert data.dtypes(found) == dict(columns)
-            assert len(found) == {"get_combined_heatmap_data": 10, "get_freshness": 2}.get(name, 0)
+            assert len(found) == SOME_ROWS.get(name, 0)
 
 
 def test_heatmap_without_any_location_has_the_documented_columns_and_dtypes(database: Database) -> None:
@@ -131,6 +143,7 @@ def test_full_frames_have_the_documented_columns_and_dtypes(
     serving: ServingLayer, log: Log, two_days: list[ObservationMessage], feed: Callable[..., None]
 ) -> None:
     feed(log, two_days)
+    log.reject(b"nonsense")
     with serving.snapshot() as view:
         for columns, read in READS.values():
             found = read(view)
@@ -211,6 +224,132 @@ def test_statistics_are_what_pandas_computes_and_the_citys_are_weighted_by_obser
     found = serving.get_statistics(FIRST, UNTIL)
     data.assert_equal(found, data.statistics(observed), without=["expected_count"])
     assert found["location"].isna().tolist() == [True, False, False, False, False]
+
+
+@ways
+def test_hours_of_the_city_are_what_pandas_computes_of_all_and_of_chosen_locations(
+    serving: ServingLayer,
+    log: Log,
+    two_days: list[ObservationMessage],
+    observed: pd.DataFrame,
+    feed: Callable[..., None],
+) -> None:
+    feed(log, two_days)
+    for chosen in (None, list(PLACES), ["Cinere", "Krukut"]):
+        found = serving.get_city_hourly(FIRST, UNTIL, chosen)
+        places = chosen or PLACES
+        expected = data.city_hourly(observed[observed["location"].isin(places)])
+        data.assert_equal(found, expected, without=["expected_count", "layer"])
+        at_places = serving.get_hourly(FIRST, UNTIL, chosen).groupby("hour_start")
+        layers = at_places["layer"].agg(lambda of: of.iloc[0] if of.nunique() == 1 else "both")
+        assert found["layer"].tolist() == layers.tolist()
+        counts = at_places["expected_count"].sum(min_count=1)
+        assert found["expected_count"].tolist() == counts.tolist()
+
+
+@ways
+def test_an_hour_is_what_the_hours_of_its_locations_are(
+    serving: ServingLayer, log: Log, two_days: list[ObservationMessage], feed: Callable[..., None]
+) -> None:
+    feed(log, two_days)
+    hourly = serving.get_hourly(FIRST, UNTIL)
+    coordinates = serving.get_combined_heatmap_data().set_index("location")[["latitude", "longitude"]]
+    for hour_start, rows in hourly.groupby("hour_start"):
+        expected = rows.join(coordinates, on="location").reset_index(drop=True)
+        pd.testing.assert_frame_equal(serving.get_hour(hour_start.to_pydatetime()), expected[list(frames.HOUR)])
+    assert serving.get_hour(START + timedelta(minutes=1)).empty
+    assert serving.get_hour(START - timedelta(hours=1)).empty
+
+
+@ways
+def test_the_distribution_counts_hours_at_locations_by_the_band_of_their_average(
+    serving: ServingLayer,
+    log: Log,
+    two_days: list[ObservationMessage],
+    observed: pd.DataFrame,
+    feed: Callable[..., None],
+) -> None:
+    feed(log, two_days)
+    for chosen in (None, list(PLACES), ["Cinere", "Krukut"]):
+        mine = observed[observed["location"].isin(chosen or PLACES)]
+        data.assert_equal(serving.get_distribution(FIRST, UNTIL, chosen), data.distribution(mine))
+    second = observed[observed["date"] == pd.Timestamp(FIRST + timedelta(days=1))]
+    data.assert_equal(serving.get_distribution(FIRST + timedelta(days=1), UNTIL), data.distribution(second))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_statistics_and_distribution_are_those_of_the_hours_whatever_each_layer_holds(
+    serving: ServingLayer, log: Log, seed: int
+) -> None:
+    """Days whose rows are fresh, published since or never computed, with and without something in the speed layer."""
+    dice = random.Random(seed)
+    messages = data.some_days(START, 4, PLACES, seed)
+    dice.shuffle(messages)
+    days = [FIRST + timedelta(days=number) for number in range(5)]
+    steps = [
+        lambda: log.consume(dice.randint(log.consumed, len(log.records))),
+        lambda: log.store(dice.randint(log.stored, len(log.records))),
+        lambda: log.publish(*sorted(dice.sample(days, 2))),
+        lambda: log.compute_days(*sorted(dice.sample(days, 2))),
+    ]
+    for start in range(0, len(messages), 300):
+        log.append(*messages[start : start + 300])
+        for step in dice.choices(steps, k=4):
+            step()
+        first, until = sorted(dice.sample(days, 2))
+        chosen = dice.choice([None, None, dice.sample(PLACES, 2)])
+        with serving.snapshot() as view:
+            found = view.get_statistics(first, until, chosen)
+            expected = statistics_of_hours(view, first, until, chosen)
+            assert [tuple(row) for row in found[list(expected[0])].to_numpy(dtype=object, na_value=None)] == expected[1]
+            hours = view.get_hourly(first, until, chosen)
+            spread = view.get_distribution(first, until, chosen)
+        bands = (
+            hours["aqi_category"].value_counts().to_dict()
+            | hours["avg_traffic"].map(traffic_level_name).value_counts().to_dict()
+        )
+        assert spread["hours"].tolist() == [bands.get(band, 0) for band in spread["band"]]
+
+
+def statistics_of_hours(
+    view: ServingView, first: date, until: date, chosen: list[str] | None
+) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The same figures from nothing but the hours, exactly: columns and rows."""
+    figures = {
+        "avg_aqi": "sum(aqi_sum)::float8 / nullif(sum(aqi_count), 0)::float8",
+        "min_aqi": "min(min_aqi)",
+        "max_aqi": "max(max_aqi)",
+        "avg_traffic": "sum(traffic_sum)::float8 / nullif(sum(traffic_count), 0)::float8",
+        "avg_speed": "sum(speed_sum_m_h)::float8 / nullif(sum(speed_count), 0)::float8 / 1000",
+        "peak_avg_aqi": "sum(aqi_sum) filter (where is_peak_hour)::float8 "
+        "/ nullif(sum(aqi_count) filter (where is_peak_hour), 0)::float8",
+        "off_peak_avg_traffic": "sum(traffic_sum) filter (where not is_peak_hour)::float8 "
+        "/ nullif(sum(traffic_count) filter (where not is_peak_hour), 0)::float8",
+        "data_points_count": "sum(data_points_count)::bigint",
+        "aqi_count": "sum(aqi_count)::bigint",
+        "traffic_count": "sum(traffic_count)::bigint",
+        "expected_count": "sum(expected_count)::bigint",
+    }
+    query = (
+        f"select location, {', '.join(figures.values())} from served_hourly where date >= :first and date < :until "
+        "and (cast(:chosen as text[]) is null or location = any(:chosen)) "
+        "group by grouping sets ((location), ()) having count(*) > 0 order by location nulls first"
+    )
+    rows = view.rows(sa.text(query), {"first": first, "until": until, "chosen": chosen})
+    return ["location", *figures], [tuple(row) for row in rows]
+
+
+def test_a_change_of_the_peak_windows_shows_in_the_statistics_of_days_that_were_computed_before(
+    database: Database, serving: ServingLayer, log: Log, jakarta: City
+) -> None:
+    batch_only(log, [message("Cinere", START + timedelta(hours=hour), aqi=hour) for hour in range(24)])
+    assert serving.get_statistics(FIRST, UNTIL)["peak_avg_aqi"].tolist() == [12.5, 12.5]
+    with database.writer.begin() as connection:
+        claim(connection, replace(jakarta, peak_windows=(PeakWindow(10, 12),)), FIRST)
+    assert serving.get_statistics(FIRST, UNTIL)["peak_avg_aqi"].tolist() == [10.5, 10.5]
+    assert serving.get_daily(FIRST, UNTIL)["peak_avg_aqi"].tolist() == [10.5]
+    log.compute_days()
+    assert serving.get_daily(FIRST, UNTIL)["peak_avg_aqi"].tolist() == [10.5]
 
 
 @ways
@@ -321,9 +460,15 @@ def test_ranges_are_half_open_city_days(serving: ServingLayer, log: Log) -> None
 def test_only_the_asked_locations_are_returned(serving: ServingLayer, log: Log, chosen: list[str]) -> None:
     log.append(*(message(place, START, aqi=50) for place in ("Cinere", "Gunung", "Krukut")))
     log.consume()
+    expected = set(chosen) & {"Cinere", "Gunung"}
     for name in RANGED:
         found = getattr(serving, name)(FIRST, UNTIL, chosen)
-        assert set(found["location"].dropna()) == set(chosen) & {"Cinere", "Gunung"}, name
+        if name == "get_city_hourly":
+            assert found["data_points_count"].sum() == len(expected)
+        elif name == "get_distribution":
+            assert found["hours"].sum() == len(expected)
+        else:
+            assert set(found["location"].dropna()) == expected, name
 
 
 def test_statistics_of_some_locations_are_of_these_alone_also_in_the_citys_row(serving: ServingLayer, log: Log) -> None:
@@ -336,8 +481,9 @@ def test_an_empty_range_is_an_empty_frame(serving: ServingLayer, log: Log) -> No
     log.append(message("Cinere", START, aqi=50))
     log.consume()
     for name in RANGED:
-        assert getattr(serving, name)(FIRST, FIRST).empty
-        assert getattr(serving, name)(UNTIL, FIRST).empty
+        for days in ((FIRST, FIRST), (UNTIL, FIRST)):
+            found = getattr(serving, name)(*days)
+            assert found["hours"].sum() == 0 if name == "get_distribution" else found.empty
 
 
 def test_pages_of_observations_are_newest_first_and_meet_without_gap_or_overlap(
@@ -646,8 +792,8 @@ def test_the_reader_may_not_write(database: Database) -> None:
 
 def every_method(layer: ServingLayer) -> dict[str, Callable[[], object]]:
     """The layer's own methods, each with what it has to be given."""
-    found = {name: partial(getattr(layer, name), *((FIRST, UNTIL) if name in RANGED else ())) for name in READS}
-    return found | {"city": layer.city}
+    found = {name: partial(getattr(layer, name), *ARGUMENTS.get(name, (FIRST, UNTIL))) for name in READS}
+    return found | {"city": layer.city, "count_raw_data": partial(layer.count_raw_data, FIRST, UNTIL)}
 
 
 def test_a_server_that_is_away_is_database_unavailable() -> None:
@@ -702,6 +848,8 @@ def test_the_dagster_resource_is_equal_to_the_class(
         if isinstance(found, pd.DataFrame) and isinstance(expected, pd.DataFrame):
             found, expected = (frame.drop(columns=AGES, errors="ignore") for frame in (found, expected))
             pd.testing.assert_frame_equal(found, expected, obj=name)
+        else:
+            assert found == expected
 
 
 def test_the_dagster_resource_reads_as_the_writer_where_no_reader_is_named(

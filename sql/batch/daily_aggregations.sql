@@ -17,3 +17,4 @@ select
 from batch_aggregations
 where hour is not null and date >= :first and date < :until
 group by date, location
+order by date, location  -- as the index has them, for whoever reads days of all locations

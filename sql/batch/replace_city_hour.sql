@@ -1,10 +1,12 @@
 insert into city_hourly (
     hour_start, date, hour, locations, data_points_count, aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum,
-    traffic_count, min_traffic, max_traffic, speed_sum_m_h, speed_count, ratio_sum_ppb, ratio_count, expected_count
+    traffic_count, min_traffic, max_traffic, speed_sum_m_h, speed_count, ratio_sum_ppb, ratio_count, expected_count,
+    aqi_locations, traffic_locations
 )
 select
     hour_start, date, hour, locations, data_points_count, aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum,
-    traffic_count, min_traffic, max_traffic, speed_sum_m_h, speed_count, ratio_sum_ppb, ratio_count, expected_count
+    traffic_count, min_traffic, max_traffic, speed_sum_m_h, speed_count, ratio_sum_ppb, ratio_count, expected_count,
+    aqi_locations, traffic_locations
 from prepared_cities
 where hour_start = :hour
 on conflict (hour_start) do update set
@@ -22,4 +24,6 @@ on conflict (hour_start) do update set
     speed_count = excluded.speed_count,
     ratio_sum_ppb = excluded.ratio_sum_ppb,
     ratio_count = excluded.ratio_count,
-    expected_count = excluded.expected_count
+    expected_count = excluded.expected_count,
+    aqi_locations = excluded.aqi_locations,
+    traffic_locations = excluded.traffic_locations

@@ -1,6 +1,15 @@
 -- What psql, a BI tool, a notebook and ServingLayer all read. Replaced at every upgrade.
 -- The union: an hour is what batch published plus what the speed layer holds; the positions keep them apart.
 
+-- Read once by a statement, where a call of is_peak_hour or aqi_category for every row would be most of its time.
+create or replace function peak_city_hours() returns integer[]
+    language sql stable parallel safe
+    return array(select city_hour from generate_series(0, 23) city_hour where is_peak_hour(city_hour));
+
+create or replace function aqi_categories() returns text[]  -- in the order of aqi_rank
+    language sql stable parallel safe
+    return array(select category from aqi_bands order by upper);
+
 create or replace view served_hourly as
 select
     hour_start,
@@ -27,7 +36,7 @@ select
     min(min_speed) as min_speed,
     max(max_speed) as max_speed,
     max(expected_count) as expected_count,
-    is_peak_hour(min(hour)::integer) as is_peak_hour,
+    min(hour)::integer = any((select peak_city_hours())::integer[]) as is_peak_hour,
     case when bool_and(from_batch) then 'batch' when bool_or(from_batch) then 'both' else 'speed' end as layer
 from (
     select
@@ -60,20 +69,29 @@ select
     sum(data_points_count)::bigint as data_points_count,
     sum(aqi_count)::bigint as aqi_count,
     sum(traffic_count)::bigint as traffic_count,
-    is_peak_hour(min(hour)::integer) as is_peak_hour,
-    case when bool_and(from_batch) then 'batch' when bool_or(from_batch) then 'both' else 'speed' end as layer
+    min(hour)::integer = any((select peak_city_hours())::integer[]) as is_peak_hour,
+    case when bool_and(from_batch) then 'batch' when bool_or(from_batch) then 'both' else 'speed' end as layer,
+    sum(expected_count)::bigint as expected_count
 from (
     select
         hour_start, date, hour, aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum, traffic_count, min_traffic,
-        max_traffic, speed_sum_m_h, speed_count, data_points_count, true as from_batch
+        max_traffic, speed_sum_m_h, speed_count, data_points_count, expected_count, true as from_batch
     from city_hourly
     union all
     select
         hour_start, date, hour, aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum, traffic_count, min_traffic,
-        max_traffic, speed_sum_m_h, speed_count, data_points_count, false
+        max_traffic, speed_sum_m_h, speed_count, data_points_count, null, false
     from realtime_hourly
 ) layers
 group by hour_start;
+
+-- The bands of each measure, 1 being the best: what aqi_rank and traffic_rank say.
+create or replace view measure_bands as
+select 'aqi' as measure, category as band, row_number() over (order by upper)::integer as rank
+from aqi_bands
+union all
+select 'traffic', name, row_number() over (order by level)::integer
+from traffic_levels;
 
 -- The average hour of the day over all history, weighted by observations.
 create or replace view hourly_profile as
@@ -214,7 +232,7 @@ select
     coalesce(place.longitude, latest.longitude) as longitude,
     latest.observed_at,
     latest.aqi_value,
-    aqi_category(latest.aqi_value) as aqi_category,
+    coalesce(bands.categories[aqi_rank(latest.aqi_value, bands.limits)], 'Unknown') as aqi_category,
     latest.aqi_observed_at,
     latest.aqi_measured_at,
     latest.dominant_pollutant,
@@ -227,15 +245,16 @@ select
     round(((latest.free_flow_speed - latest.current_speed) / nullif(latest.free_flow_speed, 0))::numeric, 9)
         ::double precision as congestion_ratio,
     latest.road_closure,
-    case
-        when latest.observed_at is null then null
-        when exists (
-            select from realtime_data r where r.location = place.name and r.timestamp = latest.observed_at
-        ) then 'speed'
-        else 'batch'
-    end as layer
+    case when latest.observed_at is not null then coalesce(live.layer, 'batch') end as layer
 from locations place
+cross join (select aqi_limits() as limits, aqi_categories() as categories offset 0) bands
 left join latest_observations latest on latest.location = place.name
+left join lateral (  -- a search by key for each location, never a scan of all that the speed layer holds
+    select 'speed' as layer
+    from realtime_data live
+    where live.location = place.name and live.timestamp = latest.observed_at
+    offset 0
+) live on true
 where place.is_active or latest.location is not null;
 
 -- ---------------------------------------------------------------- the first system's tables that live on as views
@@ -277,5 +296,5 @@ where aqi_value is not null;
 
 grant select on
     served_hourly, served_city_hourly, hourly_profile, served_daily, served_observations, current_conditions,
-    observed_peak_hours, daily_summary, traffic_data, aqi_data
+    observed_peak_hours, daily_summary, traffic_data, aqi_data, measure_bands
     to lambda_reader, lambda_writer;

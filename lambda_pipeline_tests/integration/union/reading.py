@@ -1,12 +1,16 @@
 """What the tables and views hold in one snapshot, and what they must hold of a model."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import date, datetime
+from datetime import UTC, date, datetime, time
 from statistics import fmean
 from typing import Any
 
 import sqlalchemy as sa
 
+from lambda_pipeline.domain.air_quality import AQI_BANDS, UNKNOWN_CATEGORY, aqi_category
+from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, traffic_level_name
+from lambda_pipeline.storage.sql import sql
 from lambda_pipeline_tests.integration.union.model import Key, Model, Row
 
 MEASURES = (
@@ -18,7 +22,8 @@ _QUERIES = {
     "realtime_hourly": f"select hour_start, location, {MEASURES}, min_ratio, max_ratio from realtime_hourly",
     "batch_hourly": f"select hour_start, location, {MEASURES}, min_ratio, max_ratio from batch_aggregations "
     "where hour is not null",
-    "city_hourly": f"select hour_start, locations, aqi_sum, traffic_sum, {_CITY} from city_hourly",
+    "city_hourly": f"select hour_start, locations, aqi_sum, traffic_sum, {_CITY}, aqi_locations, traffic_locations "
+    "from city_hourly",
     "raw_hours": "select hour_start, log_partition, rows, max_offset from raw_hours",
     "published_hours": "select hour_start, rows from published_hours",
     "daily_aggregations": f"select date, location, {MEASURES}, min_ratio, max_ratio, peak_data_points_count, "
@@ -32,6 +37,7 @@ _QUERIES = {
     "served_daily": "select date, location, avg_aqi, avg_traffic, data_points_count, aqi_count, min_aqi, max_aqi, "
     "traffic_count, min_traffic, max_traffic from served_daily",
 }
+_ALL_DAYS = date(2000, 1, 1), date(2100, 1, 1)
 _PEAK_CITY_HOURS = {*range(6, 10), *range(16, 20)}
 
 
@@ -45,6 +51,7 @@ def found(connection: sa.Connection) -> dict[str, Any]:
         "coverage": {row[:2]: row[2] for row in everything(connection, "select * from batch_coverage")},
         "dead": set(everything(connection, "select log_partition, log_offset from dead_letters")),
         **{name: sorted(everything(connection, query), key=str) for name, query in _QUERIES.items()},
+        **{name: sorted(rows, key=str) for name, rows in _served_figures(connection).items()},
     }
 
 
@@ -60,7 +67,7 @@ def wanted(model: Model, city_hour: Callable[[datetime], int]) -> dict[str, Any]
         "batch_hourly": _hourly(batch),
         "city_hourly": [
             (hour, len({key[0] for key, row in batch.items() if row.hour == hour}), _sum(rows, 0), _sum(rows, 1),
-             *_city(rows))
+             *_city(rows), *_bands(batch, hour))
             for (hour,), rows in _grouped(batch, lambda _, row: (row.hour,)).items()
         ],
         "raw_hours": [(*group, len(rows), max(row.position[1] for row in rows)) for group, rows in raw_hours.items()],
@@ -75,10 +82,33 @@ def wanted(model: Model, city_hour: Callable[[datetime], int]) -> dict[str, Any]
             (*group, _average(rows, 0), _average(rows, 1), len(rows), *_short(rows, 0), *_short(rows, 1))
             for group, rows in _grouped(of, lambda key, row: (row.day, key[0])).items()
         ],
+        "distribution": [
+            ("aqi", *pair) for pair in _spread(of, 0, aqi_category).items() if pair[0] != UNKNOWN_CATEGORY
+        ] + [
+            ("traffic", *pair) for pair in _spread(of, 1, traffic_level_name).items() if pair[0] != UNKNOWN_CATEGORY
+        ],
+        "statistics": [
+            (group[0] if group else None, _average(rows, 0), *_ends(rows, 0), _average(rows, 1), *_ends(rows, 1),
+             len(rows), len(_known(rows, 0)), len(_known(rows, 1)))
+            for key in (lambda key, _: (key[0],), lambda _, __: ())
+            for group, rows in _grouped(of, key).items()
+        ],
         **_day_tables(model, city_hour),
     }  # fmt: skip
     state = {name: getattr(model, name) for name in ("realtime", "raw", "offsets", "frontier", "coverage", "dead")}
     return state | {name: sorted(rows, key=str) for name, rows in tables.items()}
+
+
+def _served_figures(connection: sa.Connection) -> dict[str, list[tuple[Any, ...]]]:
+    """What serving answers of all time from its shorter ways than hour by hour."""
+    instants = [datetime.combine(day, time(), UTC) for day in _ALL_DAYS]
+    values = dict(zip(("start", "end", "start_at", "end_at"), (*_ALL_DAYS, *instants), strict=True))
+    spread = connection.execute(sql("serving/distribution"), values)
+    figures = connection.execute(sql("serving/statistics"), {**values, "locations": None})
+    return {
+        "distribution": [(measure, band, hours) for measure, band, _, hours in spread if hours],
+        "statistics": [(*row[:4], *row[5:8], *row[13:16]) for row in map(tuple, figures)],
+    }
 
 
 def everything(connection: sa.Connection, query: str) -> list[tuple[Any, ...]]:
@@ -148,6 +178,20 @@ def _grouped(rows: dict[Key, Row], group: Callable[[Key, Row], tuple[Any, ...]])
 def _hourly(rows: dict[Key, Row]) -> list[tuple[Any, ...]]:
     groups = _grouped(rows, lambda key, row: (row.hour, key[0]))
     return [(*group, *_measures(members), *_ends(members, 3)) for group, members in groups.items()]
+
+
+def _spread(
+    rows: dict[Key, Row], measure: int, band: Callable[[float | None], str], hour: datetime | None = None
+) -> Counter[str]:
+    """How many hours at one location have their average in which band; only of one hour, if one is given."""
+    groups = _grouped(rows, lambda key, row: (row.hour, key[0]))
+    return Counter(band(_average(members, measure)) for group, members in groups.items() if hour in (None, group[0]))
+
+
+def _bands(rows: dict[Key, Row], hour: datetime) -> tuple[list[int], list[int]]:
+    """Of an hour its locations by band, as city_hourly counts them."""
+    air, road = _spread(rows, 0, aqi_category, hour), _spread(rows, 1, traffic_level_name, hour)
+    return [air[band.category] for band in AQI_BANDS], [road[band.name] for band in TRAFFIC_LEVELS]
 
 
 def _layer(served: dict[Key, tuple[str, Row]], hour: datetime, location: str | None = None) -> str:
