@@ -17,6 +17,8 @@ TRAFFIC_SCALE: Final = ((0.0, "#e8f1fc"), (0.5, "#6aa5ec"), (1.0, "#123e7c"))
 AQI_SCALE: Final = ((0.0, "#fdeee3"), (0.5, "#f2935c"), (1.0, "#7f2a06"))
 
 PEAK_SHADE: Final = "rgba(245, 158, 11, 0.16)"
+PEAK_FRAME: Final = "#d97706"
+BOTH_PEAKS: Final = "#7c3aed"  # an hour that is a peak of traffic and of AQI
 OUTLINE: Final = "rgba(110, 118, 129, 0.65)"  # so that EPA's yellow is seen on white, and its maroon on black
 GRID: Final = "rgba(128, 134, 145, 0.22)"
 MUTED: Final = "#8b93a1"  # legible on light and on dark
