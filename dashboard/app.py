@@ -1,9 +1,7 @@
 """The page: layout and state. `streamlit run dashboard/app.py`.
 
 `main` is the one seam: it is handed where the serving layer comes from, so a test hands it a fake. The outer run draws
-the side; the board below is a fragment that runs again by itself, reads once in one snapshot, and redraws in place, so
-that tab, filter and zoom stay. Only the open tab reads and shows. Nothing that goes wrong here reaches the reader as a
-traceback.
+the side and the foot; between them the board (`dashboard/board.py`) is a fragment that runs again by itself.
 """
 
 import sys
@@ -19,12 +17,16 @@ if _ABOVE not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from dashboard import formats, header, sidebar, states, theme  # noqa: E402
+from dashboard import attribution, choosing, sidebar, states, theme  # noqa: E402
+from dashboard.address import Offer  # noqa: E402
+from dashboard.board import Board  # noqa: E402
 from dashboard.context import Context, PageOptions  # noqa: E402
-from dashboard.reading import Choice, Known, Serving  # noqa: E402
-from dashboard.refresh import Refresh, shared_reads  # noqa: E402
+from dashboard.downloads import Downloads, Export  # noqa: E402
+from dashboard.reading import Serving  # noqa: E402
+from dashboard.refresh import shared_reads  # noqa: E402
 from dashboard.tabs import Tab, heatmaps, peak_hours, raw_data, statistics  # noqa: E402
-from dashboard.texts import Texts  # noqa: E402
+from dashboard.texts import LANGUAGES, Texts  # noqa: E402
+from dashboard.units import UNITS  # noqa: E402
 from lambda_pipeline.domain.city_time import CityClock  # noqa: E402
 from lambda_pipeline.errors import LambdaPipelineError, SettingsError  # noqa: E402
 from lambda_pipeline.serving.layer import ServingLayer  # noqa: E402
@@ -36,7 +38,6 @@ TABS: tuple[Tab[Any], ...] = (
     Tab("statistics", statistics.read, statistics.show),
     Tab("raw", raw_data.read, raw_data.show, raw_data.chosen),
 )
-CITY, KEPT = "city", "kept"  # in the session: what was read last, used while the database is away
 ICON = Path(__file__).resolve().parent / "icon.svg"  # a file: Streamlit would fetch an emoji's or a symbol's picture
 
 
@@ -45,80 +46,49 @@ def utc_now() -> datetime:
     return datetime.now(UTC)
 
 
-def main(source: Callable[[], Serving], options: PageOptions, now: Callable[[], datetime] = utc_now) -> None:
-    """Draw the page over the serving layer that `source` gives. `now` is the present, aware."""
-    t = Texts()
+def main(
+    source: Callable[[], Serving],
+    options: PageOptions,
+    export: Export,
+    now: Callable[[], datetime] = utc_now,
+) -> None:
+    """Draw the page over the serving layer that `source` gives. `now` is the present, aware; `export` writes files."""
     st.set_page_config(page_title="lambda_pipeline", page_icon=str(ICON), layout="wide")
     st.html(theme.PAGE_CSS)
+    language = _readers_language()
     try:
         serving = source()
-        known = shared_reads(serving).known(serving, now())
-        if CITY not in st.session_state:
-            st.session_state[CITY] = serving.city()
-        city = st.session_state[CITY]
+        reads = shared_reads(serving)
+        city, known = reads.city(serving), reads.known(serving, now())
     except Exception as error:
-        _wait(error, t, options)
+        states.waiting(error, Texts(st.session_state.get(choosing.LANGUAGE, language)), options.refresh_seconds)
         return
     clock = CityClock(city.timezone, city.peak_windows)
-    context = Context(city, clock, t, options, st.context.theme.type == "dark", now())
-    choice = sidebar.show(known, context, now)
-    st.fragment(_board, run_every=options.refresh_seconds)(serving, choice, known, context, now)
+    today = clock.city_date(now())
+    first_day = min(city.history_start, today)
+    offer = Offer(tuple(tab.key for tab in TABS), known.names, first_day, today, language)
+    choosing.start(offer)
+    selection = choosing.selection(offer)
+    context = Context(
+        city,
+        clock,
+        Texts(selection.language),
+        options,
+        st.context.theme.type == "dark",
+        now(),
+        UNITS[selection.units],
+        Downloads(serving, export),
+    )
+    sidebar.show(known, offer, context, now)
+    board = Board(serving, TABS, known, offer, context, now)
+    st.fragment(board.draw, run_every=options.refresh_seconds)()
+    attribution.foot(known, context)
 
 
-def _board(serving: Serving, choice: Choice, known: Known, context: Context, now: Callable[[], datetime]) -> None:
-    """Read and draw everything but the side. Runs again every `refresh_seconds`."""
-    context = context.at(now())
-    t = context.texts
-    labels = {t(f"tab.{tab.key}"): tab for tab in TABS}
-    opened = labels.get(st.session_state.get("tabs", ""), TABS[0])
-    # both stay in their place, with or without words: what follows keeps its own, and a tab stays selected
-    with st.container(key="failure"):
-        data = _read(serving, opened, choice.with_own(opened.chosen()), context)
-    if data is None:
-        return
-    if data.known != known and data.read_at == context.now:
-        st.rerun()  # a new location or source: the side must show it
-    try:
-        header.show(data, context)
-        if data.is_empty:
-            states.empty(t)
-            return
-        with st.container(key="notices"):
-            states.notices(data, context)
-        for drawn, tab in zip(st.tabs(list(labels), key="tabs", on_change="rerun"), TABS, strict=True):
-            if tab.key == data.tab:
-                with drawn:
-                    tab.show(data.tab_data, context)
-    except Exception as error:
-        states.failed(error, t, context.options.refresh_seconds)
-
-
-def _read(serving: Serving, tab: Tab[Any], choice: Choice, context: Context) -> Refresh | None:
-    """The page's frames; while the database is away, those that were read last, with a word about it."""
-    try:
-        data = shared_reads(serving).refresh(serving, tab, choice, context)
-    except Exception as error:
-        kept: Refresh | None = st.session_state.get(KEPT)
-        time = formats.clock_time(kept.read_at, context.clock, seconds=True) if kept is not None else ""
-        states.failed(error, context.texts, context.options.refresh_seconds, time)
-        return kept
-    st.session_state[KEPT] = data
-    return data
-
-
-def _wait(error: Exception, t: Texts, options: PageOptions) -> None:
-    """Say what is wrong, and try the whole page again after a while."""
-    st.title(t("page.fallback"), anchor=False)
-    states.failed(error, t, options.refresh_seconds)
-    is_first = True
-
-    def again() -> None:
-        nonlocal is_first
-        if not is_first:
-            st.rerun()
-        is_first = False
-
-    st.fragment(again, run_every=options.refresh_seconds)()
+def _readers_language() -> str:
+    """The language of the reader's browser, if the page speaks it; else English."""
+    spoken = str(st.context.locale or "").split("-")[0]
+    return spoken if spoken in LANGUAGES else Texts().language
 
 
 @st.cache_resource(show_spinner=False)
@@ -139,8 +109,10 @@ def run() -> None:
     except LambdaPipelineError as error:
         states.failed(error, Texts(), 0)
         return
+    from lambda_pipeline.serving.export import export_raw
+
     options = PageOptions(settings.tile_url, settings.tile_attribution, settings.refresh_seconds)
-    main(lambda: _serving(secret.get_secret_value()), options)
+    main(lambda: _serving(secret.get_secret_value()), options, export_raw)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+from dashboard.downloads import Downloads
 from dashboard.map_ground import MapOptions
 from dashboard.reading import CityInfo
 from dashboard.texts import Texts
@@ -30,6 +31,7 @@ class Context:
     is_dark: bool
     now: datetime
     units: Units = KM_H
+    downloads: Downloads | None = None  # None: nothing can be downloaded
 
     @property
     def zone(self) -> str:

@@ -50,6 +50,12 @@ def hour(start: datetime, clock: CityClock, t: Texts) -> str:
     return t("date_time", weekday=weekday, day=local.day, month=month, time=time)
 
 
+def weekday_and_day(instant: "datetime | pd.Timestamp", clock: CityClock, t: Texts) -> str:
+    """The city's day at an instant as "Thu 12 Mar 2026"."""
+    local = clock.local(instant)
+    return f"{t(f'weekday.{local.weekday()}')} {day(local, t)}"
+
+
 def day(date: "date | pd.Timestamp", t: Texts) -> str:
     """A day as "12 Mar 2026"."""
     return t("date", day=date.day, month=t(f"month.{date.month}"), year=date.year)

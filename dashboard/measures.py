@@ -1,5 +1,6 @@
 """The two things that are measured, with the columns that hold them: charts take a `Measure`, not a name."""
 
+import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
@@ -8,8 +9,6 @@ from dashboard import theme
 from dashboard.texts import Texts
 from lambda_pipeline.domain.air_quality import AQI_BANDS, UNKNOWN_CATEGORY, aqi_category
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, traffic_level_name
-
-ONE_LINE: Final = 30  # letters of a band's label
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +21,8 @@ class Band:
 
     @property
     def wrapped(self) -> str:
-        """The label in Plotly's markup, a long one over two lines, for where a phone is narrow."""
-        if len(self.label) <= ONE_LINE:
-            return self.label
-        spaces = [at for at, letter in enumerate(self.label) if letter == " "]
-        cut = min(spaces, key=lambda at: abs(at - len(self.label) / 2), default=0)
-        return f"{self.label[:cut]}<br>{self.label[cut + 1 :]}" if cut else self.label
+        """The label in Plotly's markup, long names over two lines, for where a phone is narrow."""
+        return "<br>".join(textwrap.wrap(self.label, 24)) if len(self.label) > 30 else self.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +61,9 @@ def unknown(t: Texts) -> Band:
 def _traffic_bands(t: Texts) -> list[Band]:
     return [
         Band(
-            level.name, f"{level.level} {level.name} ({t(f'level.{level.level}')})", theme.TRAFFIC_COLOURS[level.level]
+            level.name,
+            t("level", level=level.level, name=level.name, meaning=t(f"level.{level.level}")),
+            theme.TRAFFIC_COLOURS[level.level],
         )
         for level in TRAFFIC_LEVELS
     ]

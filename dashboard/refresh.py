@@ -17,11 +17,12 @@ import pandas as pd
 
 from dashboard.context import Context
 from dashboard.formats import is_missing
-from dashboard.reading import Choice, Known, Reads, Serving, known
+from dashboard.reading import Choice, CityInfo, Known, Reads, Serving, known
 from dashboard.tabs import Tab
 
 LIVE_UP_TO: Final = timedelta(minutes=15)
 DELAYED_UP_TO: Final = timedelta(minutes=60)
+HOUR: Final = timedelta(hours=1)
 KNOWN_FOR: Final = timedelta(minutes=1)  # names and sources change seldom, and a big city has many
 KEPT_READS: Final = 32  # of different choices, the newest
 
@@ -32,7 +33,6 @@ class Refresh:
 
     freshness: pd.DataFrame
     hours: pd.DataFrame  # CITY_HOURLY of the choice
-    known: Known
     tab: str
     tab_data: Any  # what the tab's own `read` returned
     choice: Choice
@@ -86,6 +86,7 @@ class SharedReads:
         self._lock = threading.Lock()
         self._reads: dict[Hashable, tuple[datetime, Future[Refresh]]] = {}
         self._known: tuple[datetime, Known] | None = None
+        self._city: CityInfo | None = None
 
     def refresh(self, serving: Serving, tab: Tab[Any], choice: Choice, context: Context) -> Refresh:
         """The page of a choice, at most nine tenths of a refresh interval old. Raises what reading raises.
@@ -108,11 +109,26 @@ class SharedReads:
         return future.result()
 
     def known(self, serving: Serving, now: datetime) -> Known:
-        """Names and sources, at most a minute old."""
+        """Names and sources, at most a minute old, or older while they cannot be read. Raises what reading raises."""
         if self._is_known_old(now):
-            with serving.snapshot() as view:
-                self._known = (now, known(view.get_combined_heatmap_data()))
+            try:
+                with serving.snapshot() as view:
+                    self._known = (now, known(view.get_combined_heatmap_data()))
+            except Exception:
+                if self._known is None:
+                    raise
         return self._known[1]  # type: ignore[index]
+
+    @property
+    def newest_known(self) -> Known | None:
+        """Names and sources as they were read last, for whatever choice."""
+        return None if self._known is None else self._known[1]
+
+    def city(self, serving: Serving) -> CityInfo:
+        """Whose data this is, read once: a database belongs to one city. Raises what reading raises."""
+        if self._city is None:
+            self._city = serving.city()
+        return self._city
 
     def _fill(self, key: Hashable, future: "Future[Refresh]", read: Callable[[], Refresh]) -> None:
         try:
@@ -131,7 +147,6 @@ class SharedReads:
             return Refresh(
                 freshness=view.get_freshness(),
                 hours=view.get_city_hourly(choice.start, choice.end, choice.wanted),
-                known=self._known[1],  # type: ignore[index]
                 tab=tab.key,
                 tab_data=tab.read(view, choice, context),
                 choice=choice,

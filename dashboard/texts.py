@@ -11,9 +11,10 @@ from typing import Any, Final
 import pandas as pd
 
 from dashboard.languages.english import ENGLISH
+from dashboard.languages.indonesian import INDONESIAN
 from dashboard.languages.language import Language
 
-LANGUAGES: Final[Mapping[str, Language]] = {language.code: language for language in (ENGLISH,)}
+LANGUAGES: Final[Mapping[str, Language]] = {language.code: language for language in (ENGLISH, INDONESIAN)}
 MISSING: Final = "–"
 
 
@@ -38,7 +39,7 @@ class Texts:
         """A number with grouped thousands; a dash for a missing one."""
         if value is None or pd.isna(value):
             return MISSING
-        return f"{value:,.{decimals}f}".translate(str.maketrans({".": self.separators[0], ",": self.separators[1]}))
+        return f"{value:,.{decimals}f}".translate(str.maketrans(".,", self.separators))
 
     def percent(self, share: float | None) -> str:
         """A share (1 is all) as a percentage."""

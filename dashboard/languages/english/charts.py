@@ -27,6 +27,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "aqi": "AQI",
     "aqi.short": "AQI",
     "aqi.unit": "US EPA index",
+    "level": "{level} {name} ({meaning})",
     "level.1": "free",
     "level.2": "light",
     "level.3": "moderate",
