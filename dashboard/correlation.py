@@ -12,9 +12,9 @@ LEAST_PAIRS: Final = 24  # fewer pairs of hours give an r of chance
 
 @dataclass(frozen=True, slots=True)
 class Correlation:
-    """`lags` has a row per lag: lag (hours that AQI comes after traffic), r (missing where it is not defined), pairs."""
+    """How traffic and AQI go together at each lag."""
 
-    lags: pd.DataFrame
+    lags: pd.DataFrame  # lag (hours that AQI comes after traffic), r (missing where it is not defined), pairs
 
     @property
     def strongest(self) -> "pd.Series[float] | None":

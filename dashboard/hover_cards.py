@@ -141,9 +141,7 @@ class CardWriter:
 
     def _times(self, part: pd.DataFrame) -> list[str]:
         """When the measure was observed, and how many hours ago if it is old."""
-        times = _written(
-            part[f"{self.measure.key}_observed_at"], lambda at: formats.date_time(at, self.clock, self.t)
-        )
+        times = _written(part[f"{self.measure.key}_observed_at"], lambda at: formats.date_time(at, self.clock, self.t))
         ages = part[f"{self.measure.key}_age_seconds"]
         hours = (ages // 3600).where(ages >= OLD_SECONDS)
         old = _written(hours, lambda n: f" ({self.t('hover.old', hours=self.t.number(n))})", missing="")

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from dashboard import figures, formats, theme
 from dashboard.correlation import Correlation
-from dashboard.measures import AQI, TRAFFIC, Measure
+from dashboard.measures import Measure
 from dashboard.texts import Texts
 from lambda_pipeline.domain.peak_hours import PeakWindow
 
@@ -65,9 +65,7 @@ def observed_peaks(rows: Sequence[PeakRow], windows: Sequence[PeakWindow], zone:
             hoverongaps=False,
             zmin=0,
             zmax=3,
-            colorscale=[
-                [at / 4, colour] for number, colour in enumerate(_STATES) for at in (number, number + 1)
-            ],
+            colorscale=[[at / 4, colour] for number, colour in enumerate(_STATES) for at in (number, number + 1)],
             showscale=False,
             xgap=2,
             ygap=2,

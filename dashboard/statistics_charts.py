@@ -167,4 +167,7 @@ def _date_ticks(hours: pd.DataFrame, t: Texts) -> dict[str, Any]:
         return {}
     days = pd.date_range(hours["date"].min(), hours["date"].max(), freq="D")
     shown = days[:: max(1, -(-len(days) // 8))]
-    return {"tickvals": list(shown), "ticktext": [t("day", day=day.day, month=t(f"month.{day.month}")) for day in shown]}
+    return {
+        "tickvals": list(shown),
+        "ticktext": [t("day", day=day.day, month=t(f"month.{day.month}")) for day in shown],
+    }

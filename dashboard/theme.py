@@ -26,11 +26,13 @@ MUTED: Final = "#8b93a1"  # legible on light and on dark
 # What Streamlit's own options cannot say: less air above, and cards that stand two by two on a phone.
 PAGE_CSS: Final = """<style>
 [data-testid="stMainBlockContainer"] {padding-top: 2.75rem; padding-bottom: 3rem;}
-.st-key-freshness > div, .st-key-cards > div {flex: 1 1 9.5rem !important; min-width: 9.5rem;}
-.st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"] {font-size: 1.75rem;}
+.st-key-freshness > div, .st-key-cards > div, .st-key-changes > div {flex: 1 1 9.5rem !important; min-width: 9.5rem;}
+.st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
+.st-key-changes [data-testid="stMetricValue"] {font-size: 1.75rem;}
 @media (max-width: 640px) {
   [data-testid="stMetricLabel"] *, [data-testid="stMetricDelta"] * {white-space: normal !important; overflow: visible;}
-  .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"] {font-size: 1.35rem;}
+  .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
+  .st-key-changes [data-testid="stMetricValue"] {font-size: 1.35rem;}
 }
 </style>"""
 
