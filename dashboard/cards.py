@@ -41,7 +41,7 @@ def card(label: str, value: str, remark: str | None = None, note: str | None = N
 
 def change_card(label: str, value: str, changes: Sequence[str], note: str | None = None) -> None:
     """A number with a line per change, as `Reading.change` writes them."""
-    with st.container(border=True, gap="xxsmall"):
+    with st.container(border=True, gap="xxsmall", height="stretch"):
         st.metric(label, value, help=note)
         for change in changes:
             st.markdown(change)

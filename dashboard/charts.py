@@ -70,7 +70,7 @@ def combined(hours: pd.DataFrame, windows: Windows, zone: str, t: Texts) -> go.F
     figures.shade(figure, windows, t)
     top = 200 if math.isnan(highest) else max(100, 100 * math.ceil(highest / 100))
     left, right = ({"color": measure.colour} for measure in (TRAFFIC, AQI))  # the axis in its line's colour
-    return figure.update_layout(
+    figure.update_layout(
         figures.layout(t, t("peaks.combined"), t("peaks.combined.axes")),
         xaxis=figures.hour_axis(zone, t) | {"hoverformat": ":00"},
         yaxis={
@@ -90,8 +90,8 @@ def combined(hours: pd.DataFrame, windows: Windows, zone: str, t: Texts) -> go.F
             "fixedrange": True,
         },
         hovermode="x unified",
-        legend=figures.legend_below(),
     )
+    return figures.legend_below(figure)
 
 
 def weekday_and_weekend(hours: pd.DataFrame, measure: Measure, windows: Windows, zone: str, t: Texts) -> go.Figure:
@@ -118,7 +118,7 @@ def weekday_and_weekend(hours: pd.DataFrame, measure: Measure, windows: Windows,
         )
     figures.shade(figure, windows, t)
     axis = figures.value_axis(measure, t, list(means["average"]))
-    return figure.update_layout(
+    figure.update_layout(
         figures.layout(
             t,
             t("peaks.kinds", measure=t(f"{measure.key}.short")),
@@ -126,8 +126,8 @@ def weekday_and_weekend(hours: pd.DataFrame, measure: Measure, windows: Windows,
         ),
         xaxis=figures.hour_axis(zone, t),
         yaxis=axis | {"range": [1, 5]} if measure is TRAFFIC else axis,
-        legend=figures.legend_below(),
     )
+    return figures.legend_below(figure)
 
 
 def week(hours: pd.DataFrame, measure: Measure, zone: str, t: Texts) -> go.Figure:

@@ -1,5 +1,7 @@
 """What every chart has in common: margins, title, legend, axes with their unit, shaded peak windows."""
 
+import html
+import textwrap
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -18,19 +20,22 @@ CONFIG: Final[dict[str, Any]] = {
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "autoScale2d", "toImage"],
 }
 SHOWN: Final = 20  # locations in one chart; the table has all of them
+LINE: Final = 60  # letters of a subtitle
+NAME: Final = 18  # letters of a location's name beside its row
+LEGEND: Final = 64  # pixels of a legend at the foot, under the axis' title
 OUTLINED: Final = {"color": theme.OUTLINE, "width": 1}
 
 
 def layout(t: Texts, title: str, subtitle: str = "", height: int = HEIGHT) -> dict[str, Any]:
-    """The part of a layout that all share. A subtitle may have several lines."""
+    """The part of a layout that all share. A subtitle is broken into lines that a phone has room for."""
     heading: dict[str, Any] = {"text": title, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 8}}
-    lines = subtitle.count("<br>") + 1 if subtitle else 0
-    if subtitle:
-        heading["subtitle"] = {"text": subtitle, "font": {"color": theme.MUTED, "size": 12}}
+    lines = textwrap.wrap(subtitle, LINE)
+    if lines:
+        heading["subtitle"] = {"text": "<br>".join(lines), "font": {"color": theme.MUTED, "size": 12}}
     return {
         "title": heading,
-        "height": height + 16 * lines,
-        "margin": {"l": 8, "r": 8, "t": 44 + 17 * lines, "b": 8},
+        "height": height + 16 * len(lines),
+        "margin": {"l": 8, "r": 8, "t": 44 + 17 * len(lines), "b": 8},
         "uirevision": "kept",
         "hoverlabel": {"align": "left"},
         "barcornerradius": 3,
@@ -43,14 +48,29 @@ def rows_height(rows: int) -> int:
     return 120 + ROW * max(rows, 3)
 
 
-def legend_below() -> dict[str, Any]:
-    """A legend under the axis title."""
-    return {"orientation": "h", "yanchor": "top", "y": -0.24, "x": 0}
+def legend_below(figure: go.Figure) -> go.Figure:
+    """The figure with a legend at its foot, whatever its height; two entries stand one above the other on a phone."""
+    margin = figure.layout.margin
+    return figure.update_layout(
+        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0},
+        margin={"b": margin.b + LEGEND},
+        height=figure.layout.height + LEGEND // 2,
+    )
 
 
-def legend_above() -> dict[str, Any]:
-    """A legend between title and chart, for charts whose height is that of their rows."""
-    return {"orientation": "h", "yanchor": "bottom", "y": 1, "x": 0}
+def places_axis(names: Sequence[str]) -> dict[str, Any]:
+    """An axis with a row per location, the first on top; `names` are escaped. Long ones take two lines."""
+    lines = [textwrap.wrap(html.unescape(name), NAME) for name in names]
+    written = [line[:2] if len(line) <= 2 else [line[0], f"{line[1][: NAME - 1]}…"] for line in lines]
+    return {
+        "type": "category",  # a location may be called "12"
+        "tickvals": list(names),
+        "ticktext": ["<br>".join(formats.hover(part) for part in line) for line in written],
+        "autorange": "reversed",
+        "automargin": True,
+        "gridcolor": theme.GRID,
+        "fixedrange": True,
+    }
 
 
 def unit(measure: Measure, t: Texts) -> str:

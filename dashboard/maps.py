@@ -153,20 +153,20 @@ def _values(part: pd.DataFrame, band: Band, cards_of: CardsOf) -> go.Scattermap:
 
 
 def _large(band: Band) -> dict[str, Any]:
-    """Points with the number on them."""
+    """Points with the number on them; the browser leaves out a number that would touch another."""
     return {
         "textfont": {"color": theme.ink_on(band.colour), "size": 11, "family": "sans-serif"},
         "textposition": "middle center",
-        "marker": {"size": MARKER, "allowoverlap": True},
+        "marker": {"size": MARKER},
     }
 
 
 def _small(options: MapOptions) -> dict[str, Any]:
-    """Points with the number above them; the browser leaves out the numbers that would touch another."""
+    """Points with the number above them, as many as do not touch."""
     return {
         "textfont": {"color": options.colours.ink, "size": 11, "family": "sans-serif"},
         "textposition": "top center",
-        "marker": {"size": SMALL_MARKER, "allowoverlap": False},
+        "marker": {"size": SMALL_MARKER},
     }
 
 

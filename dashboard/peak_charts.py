@@ -40,7 +40,7 @@ def peak_rows(observed: pd.DataFrame, is_weekend: bool) -> list[PeakRow]:
 
 
 def observed_peaks(rows: Sequence[PeakRow], windows: Sequence[PeakWindow], zone: str, t: Texts) -> go.Figure:
-    """Which hours are peaks, a row per location: T where traffic's is observed, A where AQI's, both where both are.
+    """Which hours are peaks, a row per location: a letter where traffic's is observed, AQI's, or both.
 
     The configured windows are the shaded and framed columns.
     """
@@ -57,7 +57,7 @@ def observed_peaks(rows: Sequence[PeakRow], windows: Sequence[PeakWindow], zone:
             y=[formats.hover(row.name) for row in rows],
             text=[[letters[state] if state else "" for state in row] for row in states],
             texttemplate="%{text}",
-            textfont={"color": "#ffffff", "size": 12},
+            textfont={"color": "#ffffff", "size": 10},
             customdata=[
                 [[figures.hour_name(hour), said[state or 0]] for hour, state in enumerate(row)] for row in states
             ],
@@ -82,7 +82,7 @@ def observed_peaks(rows: Sequence[PeakRow], windows: Sequence[PeakWindow], zone:
     return figure.update_layout(
         figures.layout(t, t("peaks.observed"), t("peaks.observed.key"), figures.rows_height(len(rows))),
         xaxis=figures.hour_axis(zone, t),
-        yaxis={"autorange": "reversed", "automargin": True, "showgrid": False, "fixedrange": True},
+        yaxis=figures.places_axis([formats.hover(row.name) for row in rows]) | {"showgrid": False},
     )
 
 
@@ -119,7 +119,7 @@ def peak_by_location(statistics: pd.DataFrame, measure: Measure, t: Texts) -> go
                 name=t(key),
             )
         )
-    return figure.update_layout(
+    figure.update_layout(
         figures.layout(
             t,
             t("peaks.locations", measure=t(f"{measure.key}.short")),
@@ -127,9 +127,9 @@ def peak_by_location(statistics: pd.DataFrame, measure: Measure, t: Texts) -> go
             figures.rows_height(len(shown)),
         ),
         xaxis={"title": {"text": figures.unit(measure, t)}, "gridcolor": theme.GRID, "fixedrange": True},
-        yaxis={"autorange": "reversed", "automargin": True, "gridcolor": theme.GRID, "fixedrange": True},
-        legend=figures.legend_above(),
+        yaxis=figures.places_axis(names),
     )
+    return figures.legend_below(figure)
 
 
 def of_total(shown: int, total: int, observations: int, t: Texts) -> str:
@@ -152,6 +152,8 @@ def correlation(found: Correlation, t: Texts) -> go.Figure:
             },
             text=[t.number(r, 2) if is_it else "" for r, is_it in zip(lags["r"], is_strongest, strict=True)],
             textposition="outside",
+            textangle=0,
+            constraintext="none",
             cliponaxis=False,
             customdata=[
                 [lag_in_words(int(lag), t), t.number(n)] for lag, n in zip(lags["lag"], lags["pairs"], strict=True)

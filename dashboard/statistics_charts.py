@@ -45,6 +45,7 @@ def distribution(shares: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
             "gridcolor": theme.GRID,
             "range": [0, 1.25 * max([*numbers, 1])],
             "nticks": 5,
+            "tickformat": ",d",
             "fixedrange": True,
         },
         yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True},
@@ -95,11 +96,12 @@ def ranking(statistics: pd.DataFrame, measure: Measure, is_lowest: bool, t: Text
     places = statistics[statistics["location"].notna() & statistics[measure.mean].notna()]
     places = places.sort_values([measure.mean, "location"], ascending=[is_lowest, True])
     shown = places.head(figures.SHOWN)
+    names = [formats.hover(name) for name in shown["location"]]
     bands = [measure.band_of(value, t) for value in shown[measure.mean]]
     figure = go.Figure(
         go.Bar(
             x=shown[measure.mean],
-            y=[formats.hover(name) for name in shown["location"]],
+            y=names,
             orientation="h",
             marker={"color": [band.colour for band in bands], "line": figures.OUTLINED},
             text=[t.number(value, measure.decimals) for value in shown[measure.mean]],
@@ -113,12 +115,12 @@ def ranking(statistics: pd.DataFrame, measure: Measure, is_lowest: bool, t: Text
             f"{t('hover.observations', count='%{customdata[1]}')}<extra></extra>",
         )
     )
-    title = t("statistics.ranking", measure=t(f"{measure.key}.short"))
+    title = t(f"statistics.ranking.{measure.key}")
     return figure.update_layout(
         figures.layout(t, title, _of_total(len(shown), len(places), is_lowest, t), figures.rows_height(len(shown))),
         xaxis={"title": {"text": figures.unit(measure, t)}, "gridcolor": theme.GRID, "rangemode": "tozero"}
         | {"fixedrange": True},
-        yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True},
+        yaxis=figures.places_axis(names),
         showlegend=False,
     )
 
@@ -127,10 +129,11 @@ def completeness(statistics: pd.DataFrame, t: Texts) -> go.Figure:
     """Per location of a STATISTICS frame what was received as a share of what was expected (%), the worst first."""
     places = aggregates.completeness(statistics)
     shown = places.head(figures.SHOWN)
+    names = [formats.hover(name) for name in shown["location"]]
     figure = go.Figure(
         go.Bar(
             x=100 * shown["share"],
-            y=[formats.hover(name) for name in shown["location"]],
+            y=names,
             orientation="h",
             marker={"color": theme.TRAFFIC, "opacity": 0.85},
             text=[t.percent(share) for share in shown["share"]],
@@ -143,14 +146,14 @@ def completeness(statistics: pd.DataFrame, t: Texts) -> go.Figure:
             hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
         )
     )
-    lines = [t("statistics.complete.note")]
+    note = t("statistics.complete.note")
     if len(shown) < len(places):
-        lines.append(t("statistics.complete.shown", shown=t.number(len(shown)), total=t.number(len(places))))
+        note += " · " + t("statistics.complete.shown", shown=t.number(len(shown)), total=t.number(len(places)))
     return figure.update_layout(
-        figures.layout(t, t("statistics.complete"), "<br>".join(lines), figures.rows_height(len(shown))),
+        figures.layout(t, t("statistics.complete"), note, figures.rows_height(len(shown))),
         xaxis={"title": {"text": t("statistics.complete.axis")}, "gridcolor": theme.GRID, "range": [0, 100]}
         | {"ticksuffix": " %", "fixedrange": True},
-        yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True},
+        yaxis=figures.places_axis(names),
         showlegend=False,
     )
 

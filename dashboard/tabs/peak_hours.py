@@ -80,7 +80,7 @@ def _observed(data: PeakHours, context: Context) -> None:
         "peaks.observed.rule",
         days=t.number(of_kind["date"].nunique()),
         least=rules["traffic"].least_days,
-        share=t.percent(rules["traffic"].share),
+        share=f"{t.number(100 * rules['traffic'].share)} %",
         level=t.number(rules["traffic"].least_range, 1),
         aqi=t.number(rules["aqi"].least_range),
     )

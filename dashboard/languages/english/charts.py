@@ -73,7 +73,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "peaks.shown": "the {shown} highest of {total}",
     "peaks.from": "from {count} observations",
     "peaks.of_all": "of {count} observations in all hours",
-    "peaks.combined.axes": "Traffic on the left axis, always 1 to 5; AQI on the right, always from 0.<br>"
+    "peaks.combined.axes": "Traffic on the left axis, always 1 to 5; AQI on the right, always from 0. "
     "Compare when the lines rise and fall: where they cross means nothing.",
     "peaks.kinds": "{measure}: weekday and weekend",
     "peaks.kind": "Kind of day",
@@ -82,7 +82,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "peaks.days": "{kind} ({count} days)",
     "peaks.weekday.axis": "Weekday",
     "peaks.observed": "Observed and configured peaks",
-    "peaks.observed.key": "T: traffic, A: AQI, T+A: both; dotted frames: the configured windows",
+    "peaks.observed.key": "T: traffic, A: AQI, B: both. Dotted frames: the configured windows.",
     "peaks.observed.words": "{measure}: observed {observed}; configured {configured}. "
     "{agreeing} of the {total} observed hours lie in a configured window.",
     "peaks.observed.none": "{measure}: no peak is observed on these days.",
@@ -92,7 +92,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "peaks.observed.shown": "Shown are the {shown} locations with the heaviest peak traffic of {total}.",
     "peaks.letter.traffic": "T",
     "peaks.letter.aqi": "A",
-    "peaks.letter.both": "T+A",
+    "peaks.letter.both": "B",
     "peaks.state.none": "no peak",
     "peaks.state.traffic": "traffic peak",
     "peaks.state.aqi": "AQI peak",
@@ -111,8 +111,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "correlation.opposite": ", in the opposite direction",
     "correlation.values": "r = {r}, {count} pairs of hours",
     "correlation.too_few": "Too few pairs of hours to tell: {count} of at least 24.",
-    "correlation.note": "Hourly city averages, each hour paired with the one so many hours later; hours without a value "
-    "are left out. Things that go together need not cause one another.",
+    "correlation.note": "Hourly city averages, each hour paired with the one so many hours later; hours without "
+    "a value are left out. Things that go together need not cause one another.",
     # statistics
     "statistics.avg_aqi": "Average AQI",
     "statistics.avg_traffic": "Average traffic level",
@@ -131,7 +131,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "statistics.trend": "Trend, city average per {step}",
     "statistics.step.hour": "hour",
     "statistics.step.day": "day",
-    "statistics.ranking": "Locations by average {measure}",
+    "statistics.ranking.traffic": "Locations by average traffic",
+    "statistics.ranking.aqi": "Locations by average AQI",
     "statistics.complete": "Completeness by location",
     "statistics.complete.axis": "Received, % of expected",
     "statistics.table": "All figures by location",

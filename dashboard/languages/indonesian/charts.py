@@ -74,7 +74,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "peaks.shown": "{shown} tertinggi dari {total}",
     "peaks.from": "dari {count} pengamatan",
     "peaks.of_all": "dari {count} pengamatan pada semua jam",
-    "peaks.combined.axes": "Lalu lintas di sumbu kiri, selalu 1 sampai 5; AQI di kanan, selalu dari 0.<br>"
+    "peaks.combined.axes": "Lalu lintas di sumbu kiri, selalu 1 sampai 5; AQI di kanan, selalu dari 0. "
     "Bandingkan naik turunnya garis: titik potongnya tidak berarti apa-apa.",
     "peaks.kinds": "{measure}: hari kerja dan akhir pekan",
     "peaks.kind": "Jenis hari",
@@ -83,17 +83,17 @@ TEXTS: Final[Mapping[str, str]] = {
     "peaks.days": "{kind} ({count} hari)",
     "peaks.weekday.axis": "Hari",
     "peaks.observed": "Jam sibuk yang teramati dan yang ditetapkan",
-    "peaks.observed.key": "L: lalu lintas, A: AQI, L+A: keduanya; bingkai titik-titik: jam yang ditetapkan",
+    "peaks.observed.key": "L: lalu lintas, A: AQI, D: dua-duanya. Bingkai titik-titik: jam yang ditetapkan.",
     "peaks.observed.words": "{measure}: teramati {observed}; ditetapkan {configured}. "
     "{agreeing} dari {total} jam yang teramati berada dalam jam yang ditetapkan.",
     "peaks.observed.none": "{measure}: tidak ada puncak yang teramati pada hari-hari ini.",
-    "peaks.observed.rule": "Rata-rata {days} hari seperti itu. Puncak adalah jam yang mencapai sedikitnya {share} jarak "
-    "dari jam terlengang ke jam terburuk, pada sedikitnya {least} hari, bila sehari berbeda sedikitnya {level} tingkat "
-    "atau AQI {aqi}.",
+    "peaks.observed.rule": "Rata-rata {days} hari seperti itu. Puncak adalah jam yang mencapai sedikitnya {share} "
+    "jarak dari jam terlengang ke jam terburuk, pada sedikitnya {least} hari, bila sehari berbeda sedikitnya {level} "
+    "tingkat atau AQI {aqi}.",
     "peaks.observed.shown": "Ditampilkan {shown} lokasi dengan lalu lintas jam sibuk terpadat dari {total}.",
     "peaks.letter.traffic": "L",
     "peaks.letter.aqi": "A",
-    "peaks.letter.both": "L+A",
+    "peaks.letter.both": "D",
     "peaks.state.none": "bukan puncak",
     "peaks.state.traffic": "puncak lalu lintas",
     "peaks.state.aqi": "puncak AQI",
@@ -132,7 +132,8 @@ TEXTS: Final[Mapping[str, str]] = {
     "statistics.trend": "Tren, rata-rata kota per {step}",
     "statistics.step.hour": "jam",
     "statistics.step.day": "hari",
-    "statistics.ranking": "Lokasi menurut rata-rata {measure}",
+    "statistics.ranking.traffic": "Lokasi menurut lalu lintas rata-rata",
+    "statistics.ranking.aqi": "Lokasi menurut AQI rata-rata",
     "statistics.complete": "Kelengkapan per lokasi",
     "statistics.complete.axis": "Diterima, % dari yang diharapkan",
     "statistics.table": "Semua angka per lokasi",
