@@ -46,7 +46,8 @@ async function draw(map, { data, layout }, { config, library, view }) {
   if (map.isDrawn) return
   map.isDrawn = true
   map.element.on("plotly_relayout", (change) => {
-    if (change["map.center"]) map.moved = { center: change["map.center"], zoom: change["map.zoom"] }
+    const { center, zoom } = map.element._fullLayout.map // a button reports the zoom alone
+    if ("map.zoom" in change || "map.center" in change) map.moved = { center, zoom }
   })
   new ResizeObserver(() => map.element.offsetWidth && Plotly.Plots.resize(map.element)).observe(map.element)
 }

@@ -53,8 +53,9 @@ def live_map(figure: go.Figure, key: str, *, view: str, alt: str, failure: str, 
     }
     # as bytes, since the figure is JSON already: as text it would be quoted a second time
     data = f'{{"figure": {figure.to_json()}, "words": {json.dumps(words)}}}'.encode()
-    _COMPONENT(key=key, data=data, on_step_change=_nothing if step is None else step.then)
 
+    def report() -> None:
+        if step is not None and st.session_state[key].get("step") == step.number:  # else of a step that has passed
+            step.then()
 
-def _nothing() -> None:
-    """A report that came after the replay was stopped."""
+    _COMPONENT(key=key, data=data, on_step_change=report)

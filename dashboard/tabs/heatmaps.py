@@ -14,7 +14,8 @@ from dashboard.measures import AQI, TRAFFIC
 from dashboard.reading import Choice, Reads
 
 HOURS = 24
-BACK, PLAYING = "hours_back", "is_replayed"  # in the session; the slider's hours before the present one, 0 is now
+# in the session: hours before the present one (0 is now), whether they run by themselves, and the slider
+BACK, PLAYING, SLIDER = "hours_back", "is_replayed", "hours_back_slider"
 FRAME_MILLISECONDS = 900
 NAMES_SHOWN = 10
 
@@ -29,7 +30,7 @@ class Conditions:
 
 
 def chosen() -> int:
-    """Hours before the present one, as the slider below left it before this run; 0 is now."""
+    """Hours before the present one, as slider and replay left them before this run; 0 is now."""
     return int(st.session_state.get(BACK, 0))
 
 
@@ -82,8 +83,17 @@ def _player(context: Context) -> Step | None:
             on_click=_pause if is_playing else _play,
             width=130,
         )
-        st.select_slider(t("map.time"), list(range(HOURS, -1, -1)), value=0, format_func=named, key=BACK)
+        st.session_state[SLIDER] = chosen()
+        hours = list(range(HOURS, -1, -1))
+        st.select_slider(t("map.time"), hours, format_func=named, key=SLIDER, on_change=_moved)
     return Step(chosen(), FRAME_MILLISECONDS, _advance) if is_playing else None
+
+
+def _moved() -> None:
+    """The slider was moved. A refresh that crossed a step of the replay brings the hour before: that is no move."""
+    back = int(st.session_state[SLIDER])
+    if not (st.session_state.get(PLAYING) and back == chosen() + 1):
+        st.session_state[BACK] = back
 
 
 def _play() -> None:
