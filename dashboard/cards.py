@@ -23,15 +23,15 @@ class Reading:
     def change(self, earlier: Any, against: str, t: Texts) -> str:
         """The change since an earlier number as Markdown: arrow, amount and word in the colour of the word.
 
-        `against` is what is compared with; where either number is missing, it says so.
+        `against` is what is compared with, "hour" (before) or "week" (ago); where a number is missing, it says so.
         """
         if is_missing(self.value) or is_missing(earlier):
-            return t("change.unknown", against=against)
+            return t(f"change.{against}.unknown")
         difference = round(float(self.value) - float(earlier), self.decimals)
         word = _word(difference, self.higher_is)
         amount = t.number(abs(difference), self.decimals)
         arrow = "▲" if difference > 0 else "▼" if difference < 0 else "="
-        return f":{_COLOURS[word]}[{arrow} **{amount}** {t(f'change.{word}')}] {against}"
+        return f":{_COLOURS[word]}[{arrow} **{amount}** {t(f'change.{word}')}] {t(f'change.{against}')}"
 
 
 def card(label: str, value: str, remark: str | None = None, note: str | None = None) -> None:

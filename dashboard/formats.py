@@ -46,7 +46,8 @@ def hour(start: datetime, clock: CityClock, t: Texts) -> str:
     """The hour that starts at an instant, as "Thu 12 Mar, 13:00–14:00 WIB", in the city's time."""
     local, end = clock.local(start), clock.local(start + timedelta(hours=1))
     weekday, month = t(f"weekday.{local.weekday()}"), t(f"month.{local.month}")
-    time = f"{local:%H:%M}–{end:%H:%M} {local:%Z}"
+    zone = "" if local.tzname() == end.tzname() else f" {local:%Z}"  # the hour in which clocks change
+    time = f"{local:%H:%M}{zone}–{end:%H:%M %Z}"
     return t("date_time", weekday=weekday, day=local.day, month=month, time=time)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from dashboard import formats
@@ -25,7 +26,7 @@ class Cards:
     """The cards of one trace: `hovertemplate` and `customdata`."""
 
     template: str
-    fields: list[Sequence[str]]
+    fields: np.ndarray  # of text, points by fields; as an array Plotly takes it without looking at each
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,8 +41,8 @@ class CardWriter:
     def of_conditions(self, part: pd.DataFrame, band: Band, is_whole: bool) -> Cards:
         """Cards of HEATMAP rows of one band."""
         if is_whole:
-            rows = part.to_dict("records")
-            return Cards("%{customdata[0]}<extra></extra>", [(self.whole(row),) for row in rows])
+            cards = [self.whole(row) for row in part.to_dict("records")]
+            return Cards("%{customdata[0]}<extra></extra>", np.array(cards, dtype=object).reshape(-1, 1))
         t, other = self.t, self._other
         lines = [self._value_line("%{customdata[1]}", band.label), f"{t(other.key)}: %{{customdata[2]}}"]
         columns = [
@@ -159,7 +160,7 @@ class CardWriter:
 
 def _cards(lines: Sequence[str], columns: Sequence[list[str]]) -> Cards:
     template = "<br>".join(["<b>%{customdata[0]}</b>", *lines])
-    return Cards(f"{template}<extra></extra>", list(zip(*columns, strict=True)))
+    return Cards(f"{template}<extra></extra>", np.array(columns, dtype=object).T)
 
 
 def _pollutant(name: object) -> str:

@@ -33,6 +33,7 @@ function themed(layout, element) {
     autosize: true,
     font: { family, color, size: 12 },
     paper_bgcolor: "rgba(0, 0, 0, 0)",
+    modebar: { bgcolor: "rgba(0, 0, 0, 0)", color, activecolor: color },
     hoverlabel: { ...layout.hoverlabel, bgcolor: ground, bordercolor: color, font: { family, color, size: 13 } },
   }
 }

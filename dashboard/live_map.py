@@ -42,7 +42,7 @@ def live_map(figure: go.Figure, key: str, *, view: str, alt: str, failure: str, 
     `alt` describes it to those who cannot see it; `failure` is written where the browser cannot draw it.
     """
     words: dict[str, Any] = {
-        "config": CONFIG | {"scrollZoom": False},
+        "config": CONFIG | {"scrollZoom": False, "showSendToCloud": False},
         "library": f"component/{_LIBRARY.name}/plotly.min.js",
         "height": figure.layout.height,
         "view": view,

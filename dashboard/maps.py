@@ -82,9 +82,9 @@ def _map(
     nothing = unknown(t)
     for band in [*bands, nothing] if nothing.key in keys else bands:
         is_part = keys == band.key
-        trace = _values(points[is_part], band, cards_of)
-        trace.text = [t.number(value, decimals) for value in values[is_part]]
-        figure.add_trace(trace.update(_small(options) if is_small else _large(band)))
+        numbers = np.array([t.number(value, decimals) for value in values[is_part]], dtype=object)
+        marks = _small(band, options) if is_small else _large(band)
+        figure.add_trace(_values(points[is_part], numbers, band, cards_of(points[is_part], band), marks))
     return figure.update_layout(_layout(points, t, options))
 
 
@@ -137,18 +137,18 @@ def _corners(points: pd.DataFrame) -> go.Scattermap:
     )
 
 
-def _values(part: pd.DataFrame, band: Band, cards_of: CardsOf) -> go.Scattermap:
-    cards = cards_of(part, band)
+def _values(part: pd.DataFrame, numbers: np.ndarray, band: Band, cards: Cards, marks: dict[str, Any]) -> go.Scattermap:
     # an empty band keeps its legend entry: the scale is whole on every map
     at = _at(part) if len(part) else {"lat": [None], "lon": [None]}
     return go.Scattermap(
         **at,
         mode="markers+text",
-        marker={"color": band.colour, "opacity": 1},
+        text=numbers,
         customdata=cards.fields,
         hovertemplate=cards.template,
         name=band.wrapped,
         showlegend=True,
+        **marks,
     )
 
 
@@ -157,16 +157,16 @@ def _large(band: Band) -> dict[str, Any]:
     return {
         "textfont": {"color": theme.ink_on(band.colour), "size": 11, "family": "sans-serif"},
         "textposition": "middle center",
-        "marker": {"size": MARKER},
+        "marker": {"size": MARKER, "color": band.colour, "opacity": 1},
     }
 
 
-def _small(options: MapOptions) -> dict[str, Any]:
+def _small(band: Band, options: MapOptions) -> dict[str, Any]:
     """Points with the number above them, as many as do not touch."""
     return {
         "textfont": {"color": options.colours.ink, "size": 11, "family": "sans-serif"},
         "textposition": "top center",
-        "marker": {"size": SMALL_MARKER},
+        "marker": {"size": SMALL_MARKER, "color": band.colour, "opacity": 1},
     }
 
 

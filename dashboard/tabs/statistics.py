@@ -69,12 +69,11 @@ def show(data: Figures, context: Context) -> None:
 def _last_hour(last: LastHour, context: Context) -> None:
     t, row, units = context.texts, last.row, context.units
     st.subheader(t("statistics.last", hour=formats.hour(last.start, context.clock, t)), anchor=False)
-    hour, week = t("change.hour"), t("change.week")
 
     def changes(column: str, decimals: int, higher_is: str, factor: float = 1.0) -> list[str]:
         reading = Reading(row[column] * factor, decimals, higher_is)
-        earlier = (None if past is None else past[column] * factor for past in (last.before, last.week_ago))
-        return [reading.change(value, against, t) for value, against in zip(earlier, (hour, week), strict=True)]
+        past = (("hour", last.before), ("week", last.week_ago))
+        return [reading.change(None if then is None else then[column] * factor, key, t) for key, then in past]
 
     with st.container(horizontal=True, gap="small", key="changes"):
         for measure in (AQI, TRAFFIC):

@@ -14,7 +14,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "map.play": "Replay",
     "map.pause": "Pause",
     "map.note": "Newest value of each place; the number is the value, the glow its colour. Point or tap for details.",
-    "map.note.hour": "{time}: averages of the hour, from {count} observations at {places} places.",
+    "map.note.hour": "{time}: averages of the hour. Observations: {count}, places: {places}.",
     "map.note.hour.nothing": "{time}: nothing was observed in this hour.",
     "map.failure": "The map cannot be drawn in this browser: it needs WebGL, and plotly.js from this server.",
     "map.without_coordinates": "Not on the map, because no coordinates are known",
@@ -156,5 +156,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "change.same": "unchanged",
     "change.hour": "than the hour before",
     "change.week": "than this hour last week",
-    "change.unknown": "No comparison: {against}",
+    "change.hour.unknown": "No comparison with the hour before",
+    "change.week.unknown": "No comparison with last week",
 }

@@ -158,5 +158,6 @@ TEXTS: Final[Mapping[str, str]] = {
     "change.same": "tetap",
     "change.hour": "dari jam sebelumnya",
     "change.week": "dari jam ini pekan lalu",
-    "change.unknown": "Tanpa pembanding: {against}",
+    "change.hour.unknown": "Tanpa pembanding dari jam sebelumnya",
+    "change.week.unknown": "Tanpa pembanding dari pekan lalu",
 }
