@@ -34,7 +34,7 @@ def last_hour(hours: pd.DataFrame, now: datetime) -> LastHour | None:
     closed = hours[is_closed & (hours["data_points_count"] > 0)]
     if not len(closed):
         return None
-    row = closed.loc[closed["hour_start"].idxmax()]
+    row = closed.sort_values("hour_start").iloc[-1]
     before = closed[closed["hour_start"] == row["hour_start"] - timedelta(hours=1)]
     week_ago = closed[(closed["date"] == row["date"] - timedelta(days=7)) & (closed["hour"] == row["hour"])]
     return LastHour(row, _first(before), _first(week_ago))

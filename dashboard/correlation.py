@@ -23,7 +23,7 @@ class Correlation:
         if not len(known):
             return None
         order = pd.DataFrame({"r": -known["r"].abs().round(6), "hours": known["lag"].abs(), "lag": known["lag"]})
-        return known.loc[order.sort_values(["r", "hours", "lag"]).index[0]]
+        return known.loc[order.sort_values(["r", "hours", "lag"]).index].iloc[0]
 
 
 def lagged_correlation(hours: pd.DataFrame) -> Correlation:
