@@ -109,7 +109,7 @@ def run() -> None:
     except LambdaPipelineError as error:
         states.failed(error, Texts(), 0)
         return
-    from lambda_pipeline.serving.export import export_raw
+    from lambda_pipeline.serving.export import export_raw  # noqa: PLC0415 - only the deployed page has one to call
 
     options = PageOptions(settings.tile_url, settings.tile_attribution, settings.refresh_seconds)
     main(lambda: _serving(secret.get_secret_value()), options, export_raw)

@@ -14,9 +14,10 @@ from dashboard.measures import TRAFFIC
 from dashboard.texts import Texts
 
 COLUMNS = (
-    "timestamp", "location", "aqi_value", "aqi_category", "traffic_level", "current_speed", "free_flow_speed",
-    "halves", "layer", "is_peak_hour", "road_closure", "pollutants", "source", "latitude", "longitude",
+    "timestamp", "location", "layer", "aqi_value", "aqi_category", "traffic_level", "current_speed",
+    "free_flow_speed", "halves", "is_peak_hour", "road_closure", "pollutants", "source", "latitude", "longitude",
 )  # fmt: skip
+WIDTHS = {"location": 170, "aqi_category": 200}  # pixels
 NUMBERS = ("aqi_value", "current_speed", "free_flow_speed", "latitude", "longitude")
 
 
@@ -29,6 +30,7 @@ def observations(raw: pd.DataFrame, context: Context) -> pd.DataFrame:
         {
             "timestamp": _times(raw["timestamp"], context),
             "location": raw["location"],
+            "layer": [t(f"layer.{layer}") for layer in raw["layer"]],
             "aqi_value": _numbers(raw["aqi_value"], t),
             "aqi_category": [
                 t(f"category.{name}") if has else None for name, has in _pairs(raw, "aqi_category", has_aqi)
@@ -40,7 +42,6 @@ def observations(raw: pd.DataFrame, context: Context) -> pd.DataFrame:
             "current_speed": _numbers(units.speed(raw["current_speed"]), t, 1),
             "free_flow_speed": _numbers(units.speed(raw["free_flow_speed"]), t, 1),
             "halves": halves,
-            "layer": [t(f"layer.{layer}") for layer in raw["layer"]],
             "is_peak_hour": [t("hover.peak" if is_peak else "hover.off_peak") for is_peak in raw["is_peak_hour"]],
             "road_closure": [
                 None if formats.is_missing(closed) else t("yes" if closed else "no") for closed in raw["road_closure"]
@@ -61,6 +62,7 @@ def columns(context: Context) -> dict[str, Any]:
         name: st.column_config.TextColumn(
             t("raw.time", zone=context.zone) if name == "timestamp" else t(f"column.{name}", unit=unit),
             pinned=name == "timestamp",
+            width=WIDTHS.get(name),
             alignment="right" if name in NUMBERS else "left",
         )
         for name in COLUMNS

@@ -122,7 +122,8 @@ def _filters(context: Context) -> None:
 
 
 def _order(data: RawPage, context: Context) -> None:
-    t = context.texts
+    t, sort = context.texts, data.look.sort
+    kind = f".{sort}" if sort in {RawSort.TIMESTAMP, RawSort.LOCATION} else ""
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom", key="raw-order-row"):
         st.selectbox(
             t("raw.sort"),
@@ -135,7 +136,7 @@ def _order(data: RawPage, context: Context) -> None:
         st.selectbox(
             t("raw.order"),
             ("desc", "asc"),
-            format_func=lambda order: t(f"raw.order.{order}"),
+            format_func=lambda order: t(f"raw.order{kind}.{order}"),
             key=choosing.ORDER,
             persist_state="page",
             on_change=choosing.first_page,
