@@ -1,4 +1,4 @@
-"""From serving's hourly frames to what a chart shows: frames in, frames out.
+"""From serving's CITY_HOURLY frame to what a chart shows: frames in, frames out.
 
 Every average here is weighted by the observations behind it, and comes with their number. Missing measures are left
 out, as everywhere: a group without any has no row.
@@ -10,8 +10,10 @@ import pandas as pd
 
 from dashboard.measures import Measure
 from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.domain.peak_hours import OBSERVED_PEAK_RULES, observed_peaks
 
 HOURLY_UP_TO_DAYS = 10  # a longer trend is drawn by days
+_RULES = {rule.measure: rule for rule in OBSERVED_PEAK_RULES}
 
 
 def weighted(frame: pd.DataFrame, by: Sequence[str], value: str, count: str) -> pd.DataFrame:
@@ -23,60 +25,72 @@ def weighted(frame: pd.DataFrame, by: Sequence[str], value: str, count: str) -> 
     return grouped.drop(columns="total")
 
 
-def by_hour(peaks: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """PEAK_HOURS by city hour 0 to 23: hour, average, observations."""
-    return weighted(peaks, ["hour"], measure.hourly, measure.count)
+def by_hour(hours: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """By city hour 0 to 23: hour, average, observations. The two hours of a clock put back are one hour of the day."""
+    return weighted(hours, ["hour"], measure.mean, measure.count)
 
 
-def by_weekday_and_hour(peaks: pd.DataFrame, measure: Measure) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """PEAK_HOURS as two tables of 7 weekdays (0 is Monday) by 24 city hours: averages, observations."""
+def by_kind_of_day(hours: pd.DataFrame, measure: Measure) -> pd.DataFrame:
+    """By weekday or weekend and city hour: is_weekend, hour, average, observations."""
+    return weighted(hours, ["is_weekend", "hour"], measure.mean, measure.count)
+
+
+def by_weekday_and_hour(hours: pd.DataFrame, measure: Measure) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Two tables of 7 weekdays (0 is Monday) by 24 city hours: averages, observations."""
     cells = weighted(
-        peaks.assign(weekday=peaks["date"].dt.day_of_week), ["weekday", "hour"], measure.hourly, measure.count
+        hours.assign(weekday=hours["date"].dt.day_of_week), ["weekday", "hour"], measure.mean, measure.count
     )
-    days, hours = range(7), range(24)
     averages, counts = (
-        cells.pivot(index="weekday", columns="hour", values=value).reindex(index=days, columns=hours).astype("float64")
+        cells.pivot(index="weekday", columns="hour", values=value)
+        .reindex(index=range(7), columns=range(24))
+        .astype("float64")
         for value in ("average", "observations")
     )
     return averages, counts
 
 
-def peak_and_off_peak(peaks: pd.DataFrame, measure: Measure) -> pd.DataFrame:
-    """PEAK_HOURS by location: location, peak, off_peak (averages), peak_n, off_peak_n; the highest peak first."""
-    cells = weighted(peaks, ["location", "is_peak_hour"], measure.hourly, measure.count)
-    sides = {}
-    for name, is_peak in (("peak", True), ("off_peak", False)):
-        part = cells[cells["is_peak_hour"] == is_peak].set_index("location")
-        sides[name], sides[f"{name}_n"] = part["average"], part["observations"]
-    wide = pd.DataFrame(sides).rename_axis("location").reset_index()
-    return wide.sort_values(["peak", "off_peak", "location"], ascending=[False, False, True], ignore_index=True)
+def city_peaks(hours: pd.DataFrame, measure: Measure, is_weekend: bool) -> frozenset[int]:
+    """The hours that are observed peaks of the city's average weekday or weekend day, by the domain's rule."""
+    part = hours[(hours["is_weekend"] == is_weekend) & (hours[measure.count] > 0)]
+    profile = weighted(part, ["hour"], measure.mean, measure.count)
+    days = part.groupby("hour")["date"].nunique()
+    averages = zip(profile["hour"], profile["average"], strict=True)
+    return observed_peaks({int(hour): (float(mean), int(days[hour])) for hour, mean in averages}, _RULES[measure.key])
 
 
-def trend(hourly: pd.DataFrame, measure: Measure, clock: CityClock, is_daily: bool) -> pd.DataFrame:
-    """HOURLY of the whole city over time: at (city wall time, without a zone), label, average, observations."""
-    if is_daily:
-        frame = weighted(hourly, ["date"], measure.mean, measure.count).rename(columns={"date": "at"})
-        frame["label"] = frame["at"].dt.strftime("%a %d %b %Y")
-        return frame
-    frame = weighted(hourly, ["hour_start"], measure.mean, measure.count)
-    local = frame["hour_start"].dt.tz_convert(clock.zone)
-    frame["at"] = local.dt.tz_localize(None)
-    frame["label"] = local.dt.strftime("%a %d %b, %H:%M %Z")  # names the two hours apart when clocks go back
-    return frame.drop(columns="hour_start")
+def trend(hours: pd.DataFrame, measure: Measure, clock: CityClock, is_daily: bool) -> pd.DataFrame:
+    """Over time: at (city wall time, without a zone), start (instant or day), average, observations.
 
-
-def is_daily_trend(hourly: pd.DataFrame) -> bool:
-    """Whether the range is so long that hours would only be noise."""
-    return int(hourly["date"].nunique()) > HOURLY_UP_TO_DAYS
-
-
-def completeness(hourly: pd.DataFrame) -> pd.DataFrame:
-    """HOURLY by location: location, received, expected, share; the worst first.
-
-    Only hours that say how many observations were expected, so that an hour that is still open does not flatter.
+    One row per step from the first to the last, also where nothing was observed, so that a line has a gap there.
     """
-    known = hourly[hourly["expected_count"].notna() & (hourly["expected_count"] > 0)]
-    grouped = known.groupby("location", as_index=False)[["data_points_count", "expected_count"]].sum()
-    result = grouped.rename(columns={"data_points_count": "received", "expected_count": "expected"})
-    result["share"] = result["received"].astype("float64") / result["expected"].astype("float64")
+    key = "date" if is_daily else "hour_start"
+    frame = weighted(hours, [key], measure.mean, measure.count).set_index(key)
+    if len(frame):
+        frame = frame.reindex(pd.date_range(frame.index[0], frame.index[-1], freq="D" if is_daily else "h"))
+    frame = frame.rename_axis("start").reset_index()
+    frame["at"] = frame["start"] if is_daily else frame["start"].dt.tz_convert(clock.zone).dt.tz_localize(None)
+    return frame
+
+
+def is_daily_trend(hours: pd.DataFrame) -> bool:
+    """Whether the range is so long that hours would only be noise."""
+    return int(hours["date"].nunique()) > HOURLY_UP_TO_DAYS
+
+
+def city_completeness(hours: pd.DataFrame) -> tuple[int, int]:
+    """Observations received and expected, in the hours of which it is known how many were expected."""
+    known = hours[hours["expected_count"].notna() & (hours["expected_count"] > 0)]
+    return int(known["data_points_count"].sum()), int(known["expected_count"].sum())
+
+
+def completeness(statistics: pd.DataFrame) -> pd.DataFrame:
+    """STATISTICS by location: location, received, expected, share (at most 1); the worst first.
+
+    What was received counts all hours, what was expected only the published ones: hence at most 1.
+    """
+    places = statistics[statistics["location"].notna() & (statistics["expected_count"].fillna(0) > 0)]
+    result = places[["location"]].assign(
+        received=places["data_points_count"], expected=places["expected_count"].astype("int64")
+    )
+    result["share"] = (result["received"] / result["expected"]).clip(upper=1.0)
     return result.sort_values(["share", "location"], ignore_index=True)

@@ -33,7 +33,7 @@ from lambda_pipeline.serving.layer import ServingLayer  # noqa: E402
 from lambda_pipeline.settings import load_settings  # noqa: E402
 
 TABS: tuple[Tab[Any], ...] = (
-    Tab("heatmaps", heatmaps.read, heatmaps.show),
+    Tab("heatmaps", heatmaps.read, heatmaps.show, heatmaps.chosen),
     Tab("peaks", peak_hours.read, peak_hours.show),
     Tab("statistics", statistics.read, statistics.show),
     Tab("raw", raw_data.read, raw_data.show, raw_data.chosen),

@@ -1,11 +1,10 @@
-"""Charts of hours and weeks: a PEAK_HOURS frame in, a Plotly figure out.
+"""Charts of hours and weeks: a CITY_HOURLY frame in, a Plotly figure out.
 
 Traffic is the average level (1 free to 5 jammed), AQI the average US EPA index; hours are the city's. Hover cards
 name the observations behind every average. Outside text is escaped, since Plotly reads pseudo-HTML.
 """
 
 import math
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -18,87 +17,130 @@ from lambda_pipeline.domain.peak_hours import PeakWindow
 Windows = tuple[PeakWindow, ...]
 
 
-def by_hour(peaks: pd.DataFrame, measure: Measure, windows: Windows, zone: str, t: Texts) -> go.Figure:
+def by_hour(hours: pd.DataFrame, measure: Measure, windows: Windows, zone: str, t: Texts) -> go.Figure:
     """Bars of the average of `measure` per hour of the day, in its bands' colours, peak windows shaded."""
-    hours = aggregates.by_hour(peaks, measure)
-    bands = [measure.band_of(value, t) for value in hours["average"]]
+    means = aggregates.by_hour(hours, measure)
+    bands = [measure.band_of(value, t) for value in means["average"]]
+    columns = (means["hour"], means["average"], means["observations"], bands)
     figure = go.Figure(
         go.Bar(
-            x=hours["hour"],
-            y=hours["average"],
-            marker={"color": [band.colour for band in bands], "line": {"color": theme.OUTLINE, "width": 1}},
+            x=means["hour"],
+            y=means["average"],
+            marker={"color": [band.colour for band in bands], "line": figures.OUTLINED},
             customdata=[
-                [_hour(hour), t.number(value, measure.decimals), formats.hover(band.label), t.number(n)]
-                for hour, value, n, band in zip(
-                    hours["hour"], hours["average"], hours["observations"], bands, strict=True
-                )
+                [figures.hour_name(hour), t.number(value, measure.decimals), formats.hover(band.label), t.number(n)]
+                for hour, value, n, band in zip(*columns, strict=True)
             ],
             hovertemplate=f"<b>%{{customdata[0]}}</b><br>{t(measure.key)}: %{{customdata[1]}} (%{{customdata[2]}})<br>"
             f"{t('hover.observations', count='%{customdata[3]}')}<extra></extra>",
             name=t(measure.key),
         )
     )
-    _shade(figure, windows, t)
-    figure.update_layout(
-        figures.layout(t(f"peaks.{measure.key}_by_hour")),
-        xaxis=_hour_axis(zone, t),
-        yaxis=_value_axis(measure, t, hours["average"]),
+    figures.shade(figure, windows, t)
+    return figure.update_layout(
+        figures.layout(t, t(f"peaks.{measure.key}_by_hour"), _observations(int(means["observations"].sum()), t)),
+        xaxis=figures.hour_axis(zone, t),
+        yaxis=figures.value_axis(measure, t, list(means["average"])),
         bargap=0.18,
         showlegend=False,
     )
-    return figure
 
 
-def combined(peaks: pd.DataFrame, windows: Windows, zone: str, t: Texts) -> go.Figure:
+def combined(hours: pd.DataFrame, windows: Windows, zone: str, t: Texts) -> go.Figure:
     """Both measures by hour, each on its own axis: traffic level always 1 to 5, AQI always from 0, one shared grid."""
-    figure = go.Figure()
+    figure, highest = go.Figure(), 0.0
     for measure, axis, dash in ((TRAFFIC, "y", "solid"), (AQI, "y2", "dot")):
-        hours = aggregates.by_hour(peaks, measure).set_index("hour").reindex(range(24))
+        means = aggregates.by_hour(hours, measure).set_index("hour").reindex(range(24))
+        highest = float(means["average"].max())  # of AQI, the last
         figure.add_trace(
             go.Scatter(
                 x=list(range(24)),
-                y=hours["average"],
+                y=means["average"],
                 yaxis=axis,
                 mode="lines+markers",
-                line={"color": measure.colour, "width": 3, "shape": "spline", "dash": dash},
+                line={"color": measure.colour, "width": 3, "dash": dash},
                 marker={"size": 7, "symbol": "circle" if measure is TRAFFIC else "diamond"},
-                customdata=[[_hour(hour), t.number(n)] for hour, n in hours["observations"].items()],
+                customdata=[t.number(n) for n in means["observations"]],
                 hovertemplate=f"{t(measure.key)}: %{{y:.{measure.decimals}f}} "
-                f"({t('hover.observations', count='%{customdata[1]}')})<extra></extra>",
-                name=f"{t(measure.key)} ({t(f'{measure.key}.unit')})",
+                f"({t('hover.observations', count='%{customdata}')})<extra></extra>",
+                name=figures.unit(measure, t),
                 connectgaps=False,
             )
         )
-    _shade(figure, windows, t)
-    aqi = aggregates.by_hour(peaks, AQI)["average"]
-    top = 200 if not len(aqi) else max(100, 100 * math.ceil(float(aqi.max()) / 100))
+    figures.shade(figure, windows, t)
+    top = 200 if math.isnan(highest) else max(100, 100 * math.ceil(highest / 100))
+    left, right = ({"color": measure.colour} for measure in (TRAFFIC, AQI))  # the axis in its line's colour
     figure.update_layout(
-        figures.layout(t("peaks.combined")),
-        xaxis=_hour_axis(zone, t),
-        yaxis={"title": {"text": t("traffic")}, "range": [1, 5], "dtick": 1, "gridcolor": theme.GRID},
+        figures.layout(t, t("peaks.combined"), t("peaks.combined.axes")),
+        xaxis=figures.hour_axis(zone, t) | {"hoverformat": ":00"},
+        yaxis={
+            "title": {"text": figures.unit(TRAFFIC, t), "font": left},
+            "range": [1, 5],
+            "dtick": 1,
+            "gridcolor": theme.GRID,
+            "fixedrange": True,
+        },
         yaxis2={
-            "title": {"text": t("aqi")},
+            "title": {"text": figures.unit(AQI, t), "font": right},
             "range": [0, top],
             "dtick": top / 4,  # four steps on either axis: one grid serves both
             "overlaying": "y",
             "side": "right",
             "showgrid": False,
+            "fixedrange": True,
         },
         hovermode="x unified",
-        legend=figures.legend_below(),
     )
-    return figure
+    return figures.legend_below(figure)
 
 
-def week(peaks: pd.DataFrame, measure: Measure, zone: str, t: Texts) -> go.Figure:
+def weekday_and_weekend(hours: pd.DataFrame, measure: Measure, windows: Windows, zone: str, t: Texts) -> go.Figure:
+    """The average weekday beside the average weekend day, by hour."""
+    means, figure = aggregates.by_kind_of_day(hours, measure), go.Figure()
+    days = hours[hours[measure.count] > 0].groupby("is_weekend")["date"].nunique()
+    for is_weekend, dash, symbol in ((False, "solid", "circle"), (True, "dash", "square-open")):
+        part = means[means["is_weekend"] == is_weekend].set_index("hour").reindex(range(24))
+        key = "peaks.weekend" if is_weekend else "peaks.weekday"
+        figure.add_trace(
+            go.Scatter(
+                x=list(range(24)),
+                y=part["average"],
+                mode="lines+markers",
+                line={"color": theme.MUTED if is_weekend else measure.colour, "width": 3, "dash": dash},
+                marker={"size": 8, "symbol": symbol},
+                customdata=[[figures.hour_name(hour), t.number(n)] for hour, n in part["observations"].items()],
+                hovertemplate=f"<b>{t(key)}, %{{customdata[0]}}</b><br>"
+                f"{t(measure.key)}: %{{y:.{measure.decimals}f}}<br>"
+                f"{t('hover.observations', count='%{customdata[1]}')}<extra></extra>",
+                name=t("peaks.days", kind=t(key), count=t.number(int(days.get(is_weekend, 0)))),
+                connectgaps=False,
+            )
+        )
+    figures.shade(figure, windows, t)
+    axis = figures.value_axis(measure, t, list(means["average"]))
+    figure.update_layout(
+        figures.layout(
+            t,
+            t("peaks.kinds", measure=t(f"{measure.key}.short")),
+            _observations(int(means["observations"].sum()), t),
+        ),
+        xaxis=figures.hour_axis(zone, t),
+        yaxis=axis | {"range": [1, 5]} if measure is TRAFFIC else axis,
+    )
+    return figures.legend_below(figure)
+
+
+def week(hours: pd.DataFrame, measure: Measure, zone: str, t: Texts) -> go.Figure:
     """Heatmap of the average of `measure` by city hour and weekday; empty cells have no observation."""
-    averages, counts = aggregates.by_weekday_and_hour(peaks, measure)
+    averages, counts = aggregates.by_weekday_and_hour(hours, measure)
     figure = go.Figure(
         go.Heatmap(
             z=averages.to_numpy(),
             x=list(range(24)),
             y=[t(f"weekday.{day}") for day in range(7)],
-            customdata=[[[_hour(hour), t.number(counts.loc[day, hour])] for hour in range(24)] for day in range(7)],
+            customdata=[
+                [[figures.hour_name(hour), t.number(counts.loc[day, hour])] for hour in range(24)] for day in range(7)
+            ],
             colorscale=[list(step) for step in measure.scale],
             hoverongaps=False,
             hovertemplate=f"<b>%{{y}} %{{customdata[0]}}</b><br>{t(measure.key)}: %{{z:.{measure.decimals}f}}<br>"
@@ -108,86 +150,14 @@ def week(peaks: pd.DataFrame, measure: Measure, zone: str, t: Texts) -> go.Figur
             ygap=1,
         )
     )
-    figure.update_layout(
-        figures.layout(t("peaks.week", measure=t(f"{measure.key}.short"))),
-        xaxis={**_hour_axis(zone, t), "showgrid": False},
-        yaxis={"autorange": "reversed", "showgrid": False},
-    )
-    return figure
-
-
-def peak_by_location(peaks: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
-    """Per location the average at peak and off-peak hours, joined by a line; the highest peak on top."""
-    places = aggregates.peak_and_off_peak(peaks, measure)
-    shown = places.head(figures.SHOWN)
-    names = [formats.hover(name) for name in shown["location"]]
-    figure = go.Figure(
-        go.Scatter(
-            x=[x for low, high in zip(shown["off_peak"], shown["peak"], strict=True) for x in (low, high, None)],
-            y=[y for name in names for y in (name, name, None)],
-            mode="lines",
-            line={"color": theme.MUTED, "width": 2},
-            hoverinfo="skip",
-            showlegend=False,
-        )
-    )
-    for side, symbol, fill in (("off_peak", "circle-open", theme.MUTED), ("peak", "circle", measure.colour)):
-        figure.add_trace(
-            go.Scatter(
-                x=shown[side],
-                y=names,
-                mode="markers",
-                marker={"size": 13, "symbol": symbol, "color": fill, "line": {"width": 2.5, "color": fill}},
-                customdata=[t.number(count) for count in shown[f"{side}_n"]],
-                hovertemplate=f"<b>%{{y}}</b><br>{t(f'peaks.{side}')}: %{{x:.{measure.decimals}f}}<br>"
-                f"{t('hover.observations', count='%{customdata}')}<extra></extra>",
-                name=t(f"peaks.{side}"),
-            )
-        )
-    title = t("peaks.locations", measure=t(f"{measure.key}.short"))
-    figure.update_layout(
+    return figure.update_layout(
         figures.layout(
-            title, figures.of_total(len(shown), len(places), t), height=130 + figures.ROW * max(len(shown), 3)
+            t, t("peaks.week", measure=t(f"{measure.key}.short")), _observations(int(counts.sum().sum()), t)
         ),
-        xaxis={"title": {"text": figures.unit(measure, t)}, "gridcolor": theme.GRID},
-        yaxis={"autorange": "reversed", "automargin": True, "gridcolor": theme.GRID},
-        legend=figures.legend_below(),
+        xaxis=figures.hour_axis(zone, t),
+        yaxis={"autorange": "reversed", "showgrid": False, "title": {"text": t("peaks.weekday.axis")}},
     )
-    return figure
 
 
-def _hour_axis(zone: str, t: Texts) -> dict[str, Any]:
-    hours = list(range(0, 24, 3))
-    return {
-        "title": {"text": t("peaks.hour", zone=formats.hover(zone))},
-        "range": [-0.5, 23.5],
-        "tickvals": hours,
-        "ticktext": [f"{hour:02d}" for hour in hours],
-        "showgrid": False,
-        "fixedrange": True,
-    }
-
-
-def _value_axis(measure: Measure, t: Texts, averages: "pd.Series[float]") -> dict[str, Any]:
-    axis: dict[str, Any] = {"title": {"text": figures.unit(measure, t)}, "gridcolor": theme.GRID, "fixedrange": True}
-    if measure is TRAFFIC:
-        return {**axis, "range": [0, 5.2], "dtick": 1}
-    return {**axis, "range": [0, 1.12 * float(averages.max()) if len(averages) else 100]}
-
-
-def _hour(hour: Any) -> str:
-    return f"{int(hour):02d}:00–{(int(hour) + 1):02d}:00"
-
-
-def _shade(figure: go.Figure, windows: Windows, t: Texts) -> None:
-    """The configured peak windows behind the traces; hour h reaches from h - 0.5 to h + 0.5."""
-    for window in windows:
-        figure.add_vrect(
-            x0=window.start_hour - 0.5,
-            x1=window.end_hour - 0.5,
-            fillcolor=theme.PEAK_SHADE,
-            line_width=0,
-            layer="below",
-            annotation={"text": t("peaks.shade"), "font": {"color": theme.MUTED, "size": 11}},
-            annotation_position="top left",
-        )
+def _observations(count: int, t: Texts) -> str:
+    return t("peaks.from", count=t.number(count))

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from dashboard.downloads import Downloads
-from dashboard.maps import MapOptions
+from dashboard.map_ground import MapOptions
 from dashboard.reading import CityInfo
 from dashboard.texts import Texts
 from dashboard.units import KM_H, Units

@@ -4,7 +4,7 @@ import html
 import json
 import re
 import textwrap
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 
 import pandas as pd
 
@@ -40,6 +40,15 @@ def date_time(instant: "datetime | pd.Timestamp", clock: CityClock, t: Texts) ->
     local = clock.local(instant)
     weekday, month = t(f"weekday.{local.weekday()}"), t(f"month.{local.month}")
     return t("date_time", weekday=weekday, day=local.day, month=month, time=local.strftime("%H:%M %Z"))
+
+
+def hour(start: datetime, clock: CityClock, t: Texts) -> str:
+    """The hour that starts at an instant, as "Thu 12 Mar, 13:00–14:00 WIB", in the city's time."""
+    local, end = clock.local(start), clock.local(start + timedelta(hours=1))
+    weekday, month = t(f"weekday.{local.weekday()}"), t(f"month.{local.month}")
+    zone = "" if local.tzname() == end.tzname() else f" {local:%Z}"  # the hour in which clocks change
+    time = f"{local:%H:%M}{zone}–{end:%H:%M %Z}"
+    return t("date_time", weekday=weekday, day=local.day, month=month, time=time)
 
 
 def weekday_and_day(instant: "datetime | pd.Timestamp", clock: CityClock, t: Texts) -> str:

@@ -7,7 +7,7 @@ from typing import Final
 
 from dashboard import theme
 from dashboard.texts import Texts
-from lambda_pipeline.domain.air_quality import AQI_BANDS, aqi_category, aqi_colour
+from lambda_pipeline.domain.air_quality import AQI_BANDS, UNKNOWN_CATEGORY, aqi_category
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, traffic_level_name
 
 
@@ -29,24 +29,33 @@ class Band:
 class Measure:
     """Traffic or AQI: how its columns are called in serving's frames, how it is coloured, named and written."""
 
-    key: str  # of its texts; also the middle of "avg_{key}", "{key}_count" in HOURLY and STATISTICS
+    key: str  # of its texts; also the middle of "avg_{key}", "{key}_count" in frames of averages
     current: str  # column of HEATMAP and RAW
-    hourly: str  # column of PEAK_HOURS
-    decimals: int
+    decimals: int  # of an average
     colour: str
     scale: tuple[tuple[float, str], ...]
     bands: Callable[[Texts], list[Band]]
-    band_of: Callable[[float | None, Texts], Band]
+    key_of: Callable[[float | None], str]  # the domain's rule: from a value or an average to its band's key
+
+    def band_of(self, value: float | None, t: Texts) -> Band:
+        """The band of a value or an average; a grey one of its own for a missing value."""
+        key = self.key_of(value)
+        return next((band for band in self.bands(t) if band.key == key), unknown(t))
 
     @property
     def mean(self) -> str:
-        """Column of the average in HOURLY and STATISTICS."""
+        """Column of the average in HOUR, CITY_HOURLY and STATISTICS."""
         return f"avg_{self.key}"
 
     @property
     def count(self) -> str:
         """Column that says how many observations an average rests on."""
         return f"{self.key}_count"
+
+
+def unknown(t: Texts) -> Band:
+    """The band of what is missing."""
+    return Band(UNKNOWN_CATEGORY, t("category.Unknown"), theme.UNKNOWN_COLOUR)
 
 
 def _traffic_bands(t: Texts) -> list[Band]:
@@ -60,14 +69,6 @@ def _traffic_bands(t: Texts) -> list[Band]:
     ]
 
 
-def _traffic_band(value: float | None, t: Texts) -> Band:
-    name = traffic_level_name(value)
-    for band in _traffic_bands(t):
-        if band.key == name:
-            return band
-    return Band(name, t("category.Unknown"), theme.UNKNOWN_COLOUR)
-
-
 def _aqi_bands(t: Texts) -> list[Band]:
     bands, lower = [], 0
     for band in AQI_BANDS:
@@ -77,19 +78,7 @@ def _aqi_bands(t: Texts) -> list[Band]:
     return bands
 
 
-def _aqi_band(value: float | None, t: Texts) -> Band:
-    category = aqi_category(value)
-    return Band(category, t(f"category.{category}"), aqi_colour(category))
-
-
 TRAFFIC: Final = Measure(
-    "traffic",
-    "traffic_level",
-    "avg_traffic_level",
-    2,
-    theme.TRAFFIC,
-    theme.TRAFFIC_SCALE,
-    _traffic_bands,
-    _traffic_band,
+    "traffic", "traffic_level", 2, theme.TRAFFIC, theme.TRAFFIC_SCALE, _traffic_bands, traffic_level_name
 )
-AQI: Final = Measure("aqi", "aqi_value", "avg_aqi_value", 0, theme.AQI, theme.AQI_SCALE, _aqi_bands, _aqi_band)
+AQI: Final = Measure("aqi", "aqi_value", 0, theme.AQI, theme.AQI_SCALE, _aqi_bands, aqi_category)

@@ -1,9 +1,8 @@
-"""Charts of a range as a whole: an HOURLY or a STATISTICS frame in, a Plotly figure out.
+"""Charts of a range as a whole: a CITY_HOURLY, DISTRIBUTION or STATISTICS frame in, a Plotly figure out.
 
 Traffic is the average level (1 free to 5 jammed), AQI the average US EPA index. Outside text is escaped.
 """
 
-from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -16,18 +15,18 @@ from dashboard.texts import Texts
 from lambda_pipeline.domain.city_time import CityClock
 
 
-def distribution(hourly: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
-    """Bars of how many hours (one at one location) fell into each band of `measure`, by the hour's average."""
-    values = hourly.loc[hourly[measure.mean].notna(), measure.mean]
-    counts = Counter(measure.band_of(float(value), t).key for value in values)
-    bands, total = measure.bands(t), max(len(values), 1)
-    numbers = [counts[band.key] for band in bands]
+def distribution(shares: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
+    """Bars of how many hours (one at one location) fell into each band of `measure`, from a DISTRIBUTION frame."""
+    counts = shares[shares["measure"] == measure.key].set_index("band")["hours"]
+    bands = measure.bands(t)
+    numbers = [int(counts.get(band.key, 0)) for band in bands]
+    total = max(sum(numbers), 1)
     figure = go.Figure(
         go.Bar(
             x=numbers,
             y=[band.wrapped for band in bands],
             orientation="h",
-            marker={"color": [band.colour for band in bands], "line": {"color": theme.OUTLINE, "width": 1}},
+            marker={"color": [band.colour for band in bands], "line": figures.OUTLINED},
             text=[t.percent(number / total) for number in numbers],
             textposition="outside",
             cliponaxis=False,
@@ -39,62 +38,72 @@ def distribution(hourly: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
         )
     )
     title = t("statistics.traffic_levels" if measure is TRAFFIC else "statistics.aqi_categories")
-    figure.update_layout(
-        figures.layout(title),
+    return figure.update_layout(
+        figures.layout(t, title, t("statistics.hours.of", count=t.number(sum(numbers)))),
         xaxis={
             "title": {"text": t("statistics.hours")},
             "gridcolor": theme.GRID,
             "range": [0, 1.25 * max([*numbers, 1])],
+            "nticks": 5,
+            "tickformat": ",d",
+            "fixedrange": True,
         },
-        yaxis={"autorange": "reversed", "automargin": True},
+        yaxis={"autorange": "reversed", "automargin": True, "fixedrange": True},
         showlegend=False,
     )
-    return figure
 
 
-def trend(hourly: pd.DataFrame, clock: CityClock, t: Texts) -> go.Figure:
-    """City averages of both measures over the range, one above the other on one time axis (city time)."""
-    is_daily = aggregates.is_daily_trend(hourly)
+def trend(hours: pd.DataFrame, clock: CityClock, t: Texts) -> go.Figure:
+    """City averages of both measures over the range, one above the other on one time axis (city time).
+
+    By hour, or by day over a long range; where nothing was observed, the line has a gap.
+    """
+    is_daily = aggregates.is_daily_trend(hours)
     figure = make_subplots(rows=2, shared_xaxes=True, vertical_spacing=0.09)
     for row, measure in ((1, TRAFFIC), (2, AQI)):
-        line = aggregates.trend(hourly, measure, clock, is_daily)
+        line = aggregates.trend(hours, measure, clock, is_daily)
+        labels = [formats.day(at, t) if is_daily else formats.hour(at, clock, t) for at in line["start"]]
         figure.add_trace(
             go.Scatter(
                 x=line["at"],
                 y=line["average"],
-                mode="lines",
+                mode="lines+markers",
+                marker={"size": 5 if is_daily else 3},  # an hour between two gaps has no line
                 line={"color": measure.colour, "width": 2},
-                fill="tozeroy",
-                fillcolor=theme.with_alpha(measure.colour, 0.1),
-                customdata=[[label, t.number(n)] for label, n in zip(line["label"], line["observations"], strict=True)],
+                customdata=[[label, t.number(n)] for label, n in zip(labels, line["observations"], strict=True)],
                 hovertemplate=f"<b>%{{customdata[0]}}</b><br>{t(measure.key)}: %{{y:.{measure.decimals}f}}<br>"
                 f"{t('hover.observations', count='%{customdata[1]}')}<extra></extra>",
                 name=t(measure.key),
+                connectgaps=False,
             ),
             row=row,
             col=1,
         )
-        figure.update_yaxes(title={"text": t(f"{measure.key}.short")}, gridcolor=theme.GRID, row=row, col=1)
+        figure.update_yaxes(title={"text": figures.unit(measure, t)}, gridcolor=theme.GRID, row=row, col=1)
     figure.update_yaxes(range=[1, 5], dtick=1, row=1, col=1)
     figure.update_yaxes(rangemode="tozero", row=2, col=1)
-    figure.update_xaxes(showgrid=False)
+    figure.update_xaxes(showgrid=False, **_date_ticks(hours, t))
     step = t("statistics.step.day" if is_daily else "statistics.step.hour")
-    figure.update_layout(figures.layout(t("statistics.trend", step=step), height=420), showlegend=False)
-    return figure
+    count = t.number(int(hours["data_points_count"].sum()))
+    return figure.update_layout(
+        figures.layout(t, t("statistics.trend", step=step), t("statistics.trend.gaps", count=count), height=440),
+        showlegend=False,
+    )
 
 
-def ranking(statistics: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
-    """STATISTICS' locations by average of `measure`, the highest first, with the value on each bar."""
+def ranking(statistics: pd.DataFrame, measure: Measure, is_lowest: bool, t: Texts) -> go.Figure:
+    """STATISTICS' locations by average of `measure`, the highest or the lowest first, with the value on each bar."""
     places = statistics[statistics["location"].notna() & statistics[measure.mean].notna()]
-    places = places.sort_values([measure.mean, "location"], ascending=[False, True])
+    places = places.sort_values([measure.mean, "location"], ascending=[is_lowest, True])
     shown = places.head(figures.SHOWN)
+    names = [formats.hover(name) for name in shown["location"]]
     bands = [measure.band_of(value, t) for value in shown[measure.mean]]
     figure = go.Figure(
         go.Bar(
             x=shown[measure.mean],
-            y=[formats.hover(name) for name in shown["location"]],
+            y=names,
             orientation="h",
-            marker={"color": [band.colour for band in bands], "line": {"color": theme.OUTLINE, "width": 1}},
+            marker={"color": [band.colour for band in bands], "line": figures.OUTLINED},
             text=[t.number(value, measure.decimals) for value in shown[measure.mean]],
             textposition="inside",
             insidetextanchor="end",
@@ -106,32 +115,30 @@ def ranking(statistics: pd.DataFrame, measure: Measure, t: Texts) -> go.Figure:
             f"{t('hover.observations', count='%{customdata[1]}')}<extra></extra>",
         )
     )
-    title = t("statistics.ranking", measure=t(f"{measure.key}.short"))
-    figure.update_layout(
-        figures.layout(
-            title, figures.of_total(len(shown), len(places), t), height=110 + figures.ROW * max(len(shown), 3)
-        ),
-        xaxis={"title": {"text": figures.unit(measure, t)}, "gridcolor": theme.GRID, "rangemode": "tozero"},
-        yaxis={"autorange": "reversed", "automargin": True},
+    title = t(f"statistics.ranking.{measure.key}")
+    return figure.update_layout(
+        figures.layout(t, title, _of_total(len(shown), len(places), is_lowest, t), figures.rows_height(len(shown))),
+        xaxis={"title": {"text": figures.unit(measure, t)}, "gridcolor": theme.GRID, "rangemode": "tozero"}
+        | {"fixedrange": True},
+        yaxis=figures.places_axis(names),
         showlegend=False,
     )
-    return figure
 
 
-def completeness(hourly: pd.DataFrame, t: Texts) -> go.Figure:
-    """Per location of an HOURLY frame the observations received as a share of those expected (%), the worst first."""
-    places = aggregates.completeness(hourly)
+def completeness(statistics: pd.DataFrame, t: Texts) -> go.Figure:
+    """Per location of a STATISTICS frame what was received as a share of what was expected (%), the worst first."""
+    places = aggregates.completeness(statistics)
     shown = places.head(figures.SHOWN)
+    names = [formats.hover(name) for name in shown["location"]]
     figure = go.Figure(
         go.Bar(
             x=100 * shown["share"],
-            y=[formats.hover(name) for name in shown["location"]],
+            y=names,
             orientation="h",
             marker={"color": theme.TRAFFIC, "opacity": 0.85},
             text=[t.percent(share) for share in shown["share"]],
-            textposition="inside",
+            textposition="auto",
             insidetextanchor="end",
-            textfont={"color": "#ffffff"},
             customdata=[
                 t("statistics.of_expected", count=t.number(received), expected=t.number(expected))
                 for received, expected in zip(shown["received"], shown["expected"], strict=True)
@@ -139,24 +146,31 @@ def completeness(hourly: pd.DataFrame, t: Texts) -> go.Figure:
             hovertemplate="<b>%{y}</b><br>%{customdata}<extra></extra>",
         )
     )
-    figure.update_layout(
-        figures.layout(
-            t("statistics.complete"),
-            figures.of_total(len(shown), len(places), t),
-            height=110 + figures.ROW * max(len(shown), 3),
-        ),
-        xaxis=_share_axis(shown["share"], t),
-        yaxis={"autorange": "reversed", "automargin": True},
+    note = t("statistics.complete.note")
+    if len(shown) < len(places):
+        note += " · " + t("statistics.complete.shown", shown=t.number(len(shown)), total=t.number(len(places)))
+    return figure.update_layout(
+        figures.layout(t, t("statistics.complete"), note, figures.rows_height(len(shown))),
+        xaxis={"title": {"text": t("statistics.complete.axis")}, "gridcolor": theme.GRID, "range": [0, 100]}
+        | {"ticksuffix": " %", "fixedrange": True},
+        yaxis=figures.places_axis(names),
         showlegend=False,
     )
-    return figure
 
 
-def _share_axis(shares: "pd.Series[float]", t: Texts) -> dict[str, Any]:
-    top = max(100.0, 100 * float(shares.max())) if len(shares) else 100.0
+def _of_total(shown: int, total: int, is_lowest: bool, t: Texts) -> str:
+    if shown == total:
+        return ""
+    return t("statistics.lowest" if is_lowest else "peaks.shown", shown=t.number(shown), total=t.number(total))
+
+
+def _date_ticks(hours: pd.DataFrame, t: Texts) -> dict[str, Any]:
+    """At most eight days, written in the page's language; Plotly's own are English."""
+    if not len(hours):
+        return {}
+    days = pd.date_range(hours["date"].min(), hours["date"].max(), freq="D")
+    shown = days[:: max(1, -(-len(days) // 8))]
     return {
-        "title": {"text": t("statistics.complete.axis")},
-        "gridcolor": theme.GRID,
-        "range": [0, top],
-        "ticksuffix": " %",
+        "tickvals": list(shown),
+        "ticktext": [t("day", day=day.day, month=t(f"month.{day.month}")) for day in shown],
     }

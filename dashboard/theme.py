@@ -17,6 +17,8 @@ TRAFFIC_SCALE: Final = ((0.0, "#e8f1fc"), (0.5, "#6aa5ec"), (1.0, "#123e7c"))
 AQI_SCALE: Final = ((0.0, "#fdeee3"), (0.5, "#f2935c"), (1.0, "#7f2a06"))
 
 PEAK_SHADE: Final = "rgba(245, 158, 11, 0.16)"
+PEAK_FRAME: Final = "#d97706"
+BOTH_PEAKS: Final = "#7c3aed"  # an hour that is a peak of traffic and of AQI
 OUTLINE: Final = "rgba(110, 118, 129, 0.65)"  # so that EPA's yellow is seen on white, and its maroon on black
 GRID: Final = "rgba(128, 134, 145, 0.22)"
 MUTED: Final = "#8b93a1"  # legible on light and on dark
@@ -25,9 +27,11 @@ MUTED: Final = "#8b93a1"  # legible on light and on dark
 # shapes where something is going to be, and a focus that is seen on every ground.
 PAGE_CSS: Final = """<style>
 [data-testid="stMainBlockContainer"] {padding-top: 2.75rem; padding-bottom: 2rem;}
-.st-key-freshness > div, .st-key-cards > div, .st-key-raw-filters > div, .st-key-raw-order-row > div {
+.st-key-freshness > div, .st-key-cards > div, .st-key-changes > div, .st-key-raw-filters > div,
+.st-key-raw-order-row > div {
   flex: 1 1 9.5rem !important; min-width: 9.5rem;}
-.st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"] {font-size: 1.75rem;}
+.st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
+.st-key-changes [data-testid="stMetricValue"] {font-size: 1.75rem;}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}
@@ -39,7 +43,8 @@ PAGE_CSS: Final = """<style>
 :is(a, button, summary, [role="tab"], [tabindex]):focus-visible {outline: 2px solid #2e7de0; outline-offset: 2px;}
 @media (max-width: 640px) {
   [data-testid="stMetricLabel"] *, [data-testid="stMetricDelta"] * {white-space: normal !important; overflow: visible;}
-  .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"] {font-size: 1.35rem;}
+  .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
+  .st-key-changes [data-testid="stMetricValue"] {font-size: 1.35rem;}
 }
 </style>"""
 

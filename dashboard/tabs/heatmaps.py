@@ -1,47 +1,143 @@
-"""Heatmaps: the newest traffic and air of every place, side by side."""
+"""Heatmaps: traffic and air of every place side by side, now or replayed over the last 24 hours."""
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import formats, maps
 from dashboard.context import Context
-from dashboard.figures import CONFIG
+from dashboard.hover_cards import CardWriter
+from dashboard.live_map import Step, live_map
 from dashboard.measures import AQI, TRAFFIC
 from dashboard.reading import Choice, Reads
+
+HOURS = 24
+# in the session: hours before the present one (0 is now), whether they run by themselves, and the slider
+BACK, PLAYING, SLIDER = "hours_back", "is_replayed", "hours_back_slider"
+FRAME_MILLISECONDS = 900
+NAMES_SHOWN = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
     """What the maps show."""
 
-    conditions: pd.DataFrame  # HEATMAP, of the chosen locations
+    places: pd.DataFrame  # HEATMAP, or HOUR of an hour of the past; of the chosen locations
+    hour_start: datetime | None  # None is now
+    locations: tuple[str, ...]
+
+
+def chosen() -> int:
+    """Hours before the present one, as slider and replay left them before this run; 0 is now."""
+    return int(st.session_state.get(BACK, 0))
 
 
 def read(view: Reads, choice: Choice, context: Context) -> Conditions:
-    """The newest conditions."""
-    conditions = view.get_combined_heatmap_data()
-    return Conditions(conditions[conditions["location"].isin(choice.locations)] if choice.locations else conditions)
+    """The newest conditions, or the one hour that the slider asks for."""
+    back = choice.own if isinstance(choice.own, int) else 0
+    hour = context.clock.hour_start(context.now) - timedelta(hours=back) if back else None
+    places = view.get_combined_heatmap_data() if hour is None else view.get_hour(hour)
+    if choice.locations:
+        places = places[places["location"].isin(choice.locations)]
+    return Conditions(places, hour, choice.locations)
 
 
 def show(data: Conditions, context: Context) -> None:
-    """Two maps, and below them the places that no map can show."""
+    """The player, two maps, and below them the places that no map can show."""
     t = context.texts
-    st.caption(t("map.note"))
+    step = _player(context)
+    st.caption(_note(data, context))
     for column, measure in zip(st.columns(2), (TRAFFIC, AQI), strict=True):
-        figure = maps.conditions_map(data.conditions, measure, context.clock, t, context.map_options)
-        column.plotly_chart(
-            figure, key=f"map-{measure.key}", config=CONFIG | {"scrollZoom": False}, alt=t(f"map.alt.{measure.key}")
+        cards = CardWriter(measure, context.clock, t, context.units)
+        if data.hour_start is None:
+            figure = maps.conditions_map(data.places, cards, context.map_options)
+        else:
+            figure = maps.hour_map(data.places, t(f"map.{measure.key}.hour"), cards, context.map_options)
+        with column:
+            live_map(
+                figure,
+                key=f"map-{measure.key}",
+                view="\n".join(data.locations),
+                alt=t(f"map.alt.{measure.key}"),
+                failure=t("map.failure"),
+                step=step if measure is TRAFFIC else None,  # one of the two keeps the pace
+            )
+    _without_coordinates(data, context)
+
+
+def _player(context: Context) -> Step | None:
+    """The slider and its button; while it plays, the step that the drawn map reports."""
+    t, first = context.texts, context.clock.hour_start(context.now)
+
+    def named(back: int) -> str:
+        return t("map.now") if back == 0 else formats.hour(first - timedelta(hours=back), context.clock, t)
+
+    is_playing = bool(st.session_state.get(PLAYING)) and chosen() > 0
+    with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="player"):
+        st.button(
+            t("map.pause" if is_playing else "map.play"),
+            icon=":material/pause:" if is_playing else ":material/play_arrow:",
+            key="replay",
+            on_click=_pause if is_playing else _play,
+            width=130,
         )
-    lost = data.conditions[data.conditions["location"].isin(maps.without_coordinates(data.conditions))]
-    if len(lost):
-        st.caption(t("map.without_coordinates"))
-        columns = ["location", "traffic_level", "aqi_value", "aqi_category", "observed_at"]
-        table = lost[columns].assign(
-            observed_at=[
-                "" if formats.is_missing(at) else formats.date_time(at, context.clock, t) for at in lost["observed_at"]
-            ]
-        )
-        names = {column: t(f"column.{'timestamp' if column == 'observed_at' else column}") for column in columns}
-        st.dataframe(table.rename(columns=names), hide_index=True)
+        st.session_state[SLIDER] = chosen()
+        hours = list(range(HOURS, -1, -1))
+        st.select_slider(t("map.time"), hours, format_func=named, key=SLIDER, on_change=_moved)
+    return Step(chosen(), FRAME_MILLISECONDS, _advance) if is_playing else None
+
+
+def _moved() -> None:
+    """The slider was moved. A refresh that crossed a step of the replay brings the hour before: that is no move."""
+    back = int(st.session_state[SLIDER])
+    if not (st.session_state.get(PLAYING) and back == chosen() + 1):
+        st.session_state[BACK] = back
+
+
+def _play() -> None:
+    """From the hour that is shown on; from the first one, where that is now."""
+    st.session_state[PLAYING] = True
+    if chosen() == 0:
+        st.session_state[BACK] = HOURS
+
+
+def _pause() -> None:
+    st.session_state[PLAYING] = False
+
+
+def _advance() -> None:
+    """One hour nearer to now, where the replay ends."""
+    if not st.session_state.get(PLAYING):
+        return
+    st.session_state[BACK] = max(chosen() - 1, 0)
+    st.session_state[PLAYING] = chosen() > 0
+
+
+def _note(data: Conditions, context: Context) -> str:
+    t, hour = context.texts, data.hour_start
+    if hour is None:
+        return t("map.note")
+    time = formats.hour(hour, context.clock, t)
+    if not len(data.places):
+        return t("map.note.hour.nothing", time=time)
+    count = t.number(data.places["data_points_count"].sum())
+    return t("map.note.hour", time=time, count=count, places=t.number(len(data.places)))
+
+
+def _without_coordinates(data: Conditions, context: Context) -> None:
+    t, names = context.texts, maps.without_coordinates(data.places)
+    if not names:
+        return
+    if data.hour_start is not None:
+        more = "" if len(names) <= NAMES_SHOWN else " …"
+        st.caption(f"{t('map.without_coordinates')}: {formats.markdown(', '.join(names[:NAMES_SHOWN]))}{more}")
+        return
+    st.caption(t("map.without_coordinates"))
+    lost = data.places[data.places["location"].isin(names)]
+    columns = ["location", "traffic_level", "aqi_value", "aqi_category", "observed_at"]
+    times = ["" if formats.is_missing(at) else formats.date_time(at, context.clock, t) for at in lost["observed_at"]]
+    table = lost[columns].assign(observed_at=times)
+    titles = {column: t(f"column.{'timestamp' if column == 'observed_at' else column}") for column in columns}
+    st.dataframe(table.rename(columns=titles), hide_index=True)

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 pytestmark = pytest.mark.browser
 
-TABS = {"Heatmaps": 2, "Peak Hours Analysis": 7, "Statistics": 6, "Raw Data": 0}  # charts on each
+TABS = {"Heatmaps": 2, "Peak Hours Analysis": 11, "Statistics": 6, "Raw Data": 0}  # charts on each
 SIZES = {"desk": (1440, 900), "phone": (390, 844)}
 LOADING = 60_000  # milliseconds
 

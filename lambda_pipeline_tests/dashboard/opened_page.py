@@ -40,6 +40,11 @@ def words(app: Any) -> str:
     return "\n".join(parts)
 
 
+def drawn(part: Any) -> int:
+    """How many charts and maps are on the page, or in a part of it."""
+    return len(part.get("plotly_chart")) + len(part.get("bidi_component"))
+
+
 def panel(app: AppTest) -> Any:
     """The open tab."""
     return next(tab for tab in app.tabs if len(tab.children))

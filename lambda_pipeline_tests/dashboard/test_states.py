@@ -9,7 +9,7 @@ import pytest
 from dashboard import refresh
 from lambda_pipeline.errors import SchemaError
 from lambda_pipeline_tests.dashboard.fake_serving import NOW, FakeServing
-from lambda_pipeline_tests.dashboard.opened_page import KEYS, TABS, opened, panel, refreshed, words
+from lambda_pipeline_tests.dashboard.opened_page import KEYS, TABS, drawn, opened, panel, refreshed, words
 
 
 def test_an_empty_database_says_what_to_do_and_fills_by_itself() -> None:
@@ -39,7 +39,7 @@ def test_a_database_that_goes_away_leaves_what_was_read_last() -> None:
     refreshed(app, serving, timedelta(minutes=2))
     assert "has not answered since 14:42 WIB" in words(app)
     assert "What you see was read at 14:42:00 WIB" in words(app)
-    assert len(panel(app).get("plotly_chart")) == 2
+    assert drawn(panel(app)) == 2
     assert not app.exception
     serving.is_away = False
     assert "has not answered" not in words(refreshed(app, serving))
@@ -54,7 +54,7 @@ def test_a_tab_that_is_opened_while_the_database_is_away_says_so_and_fills_by_it
     assert "This tab was not read" in words(panel(app))
     serving.is_away = False
     refreshed(app, serving)
-    assert panel(app).get("plotly_chart")
+    assert drawn(panel(app))
 
 
 def test_a_choice_while_the_database_is_away_keeps_the_page() -> None:

@@ -124,7 +124,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "column.avg_traffic": "Average level",
     "column.min_traffic": "Lowest level",
     "column.max_traffic": "Highest level",
-    "column.avg_speed": "Average km/h",
+    "column.avg_speed": "Average speed, {unit}",
     "column.peak_avg_aqi": "AQI, peak",
     "column.off_peak_avg_aqi": "AQI, off-peak",
     "column.peak_avg_traffic": "Level, peak",
@@ -183,6 +183,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "month.11": "Nov",
     "month.12": "Dec",
     "date": "{day} {month} {year}",
+    "day": "{day} {month}",
     "date_time": "{weekday} {day} {month}, {time}",
     # units
     "unit.kmh": "km/h",

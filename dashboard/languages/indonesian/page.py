@@ -125,7 +125,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "column.avg_traffic": "Tingkat rata-rata",
     "column.min_traffic": "Tingkat terendah",
     "column.max_traffic": "Tingkat tertinggi",
-    "column.avg_speed": "Rata-rata km/jam",
+    "column.avg_speed": "Kecepatan rata-rata, {unit}",
     "column.peak_avg_aqi": "AQI, jam sibuk",
     "column.off_peak_avg_aqi": "AQI, di luar jam sibuk",
     "column.peak_avg_traffic": "Tingkat, jam sibuk",
@@ -188,6 +188,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "month.11": "Nov",
     "month.12": "Des",
     "date": "{day} {month} {year}",
+    "day": "{day} {month}",
     "date_time": "{weekday} {day} {month}, {time}",
     # units
     "unit.kmh": "km/jam",
