@@ -23,7 +23,7 @@ up: install  ## Run the whole platform on the live APIs, with keys from .env
 	@$(BIN)/lambda-pipeline up
 
 test: install-dev browser lint types  ## Lint, types, and all tests (TEST_WORKERS=2 at a time)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (LAMBDA_FAULTS_SEED, LAMBDA_UNION_EXAMPLES)
 	LAMBDA_FAULTS=full $(BIN)/python -m pytest lambda_pipeline_tests/faults -m faults
