@@ -15,8 +15,8 @@ from lambda_pipeline.local.home import free_port
 from lambda_pipeline.shipped import shipped_path
 from lambda_pipeline_tests.faults.load import CountedLoad
 from lambda_pipeline_tests.faults.readers import Helpers, helpers
-from lambda_pipeline_tests.faults.stage import SEED, SPEED, Platform, assert_served_is_produced, size
-from lambda_pipeline_tests.processes import wait_for
+from lambda_pipeline_tests.faults.stage import FULL, SEED, SPEED, Platform, assert_served_is_produced, size
+from lambda_pipeline_tests.processes import Daemon, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 DAYS = 8
@@ -46,8 +46,11 @@ def load(platform: Platform, readers: Helpers) -> CountedLoad:
     return made
 
 
-def kill_in_swap(platform: Platform, pid: int) -> int:
-    """Kill a run while it is inside a swap and has others before and after it; how many hours it has published."""
+def kill_in_swap(platform: Platform, pid: int, with_it: Daemon | None = None) -> int:
+    """Kill a run while it is inside a swap and has others before and after it; how many hours it has published.
+
+    `with_it` is what started it, and is killed with all that descends from it.
+    """
     before = platform.rows("select coalesce(max(publication), 0) as n from published_hours")[0].n
 
     def published() -> int:
@@ -56,7 +59,10 @@ def kill_in_swap(platform: Platform, pid: int) -> int:
     wait_for(lambda: published() > 3, "some hours are published", interval=0.005)
     wait_for(lambda: _is_frozen_in_swap(platform, pid), "the run is frozen inside a swap", interval=0)
     done = published()
-    os.kill(pid, signal.SIGKILL)
+    if with_it is None:
+        os.kill(pid, signal.SIGKILL)
+    else:
+        with_it.kill()
     wait_for(lambda: not platform.rows(_SWAPS), "its lock is gone")
     assert done < 24 * DAYS, "all hours were published before it was killed"
     assert published() == done
@@ -98,27 +104,39 @@ def test_a_backfill_killed_inside_a_swap_and_run_again(platform: Platform, load:
 
 @pytest.fixture
 def instance(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage, with its code server and daemon at work."""
+    """Dagster's storage, in whose environment its code server and daemon can be started."""
     port = free_port()
     platform.environment |= {"LAMBDA_DAGSTER_CODE_HOST": "127.0.0.1", "LAMBDA_DAGSTER_CODE_PORT": str(port)}
     for name in ("DAGSTER_HOME", "LAMBDA_DAGSTER_DATABASE_URL", "DAGSTER_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, platform.environment[name])
     with dg.DagsterInstance.get() as found:
         found.get_run_records(limit=1)  # makes its tables, before two processes do so at once
-        code = ("-m", "lambda_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port))
-        server = platform.start("code-server", "start", *code, module="dagster", name="dagster-code")
-        wait_for(lambda: "Started Dagster code server" in server.log, "the code server runs")
-        platform.start("run", "-w", _workspace(), module="dagster._daemon", name="dagster-daemon")
         yield found
+
+
+def start_code_server(platform: Platform) -> Daemon:
+    port = platform.environment["LAMBDA_DAGSTER_CODE_PORT"]
+    command = ("code-server", "start", "-m", "lambda_pipeline.definitions", "-h", "127.0.0.1", "-p", port)
+    server = platform.start(*command, module="dagster", name="dagster-code")
+    started = "Started Dagster code server"
+    before = server.log.count(started)  # of one that ran before it
+    wait_for(lambda: server.log.count(started) > before, "the code server runs")
+    return server
 
 
 def _workspace() -> str:
     return str(shipped_path("workspace.yaml"))
 
 
+@pytest.mark.parametrize(
+    "also_the_code_server",
+    [False, pytest.param(True, marks=pytest.mark.skipif(not FULL, reason="only where everything is killed"))],
+)
 def test_a_run_of_dagsters_daemon_killed_inside_a_swap_is_a_failure_and_is_tried_again(
-    platform: Platform, load: CountedLoad, readers: Helpers, instance: dg.DagsterInstance
+    platform: Platform, load: CountedLoad, readers: Helpers, instance: dg.DagsterInstance, also_the_code_server: bool
 ) -> None:
+    server = start_code_server(platform)
+    platform.start("run", "-w", _workspace(), module="dagster._daemon", name="dagster-daemon")
     today = platform.rows("select (now() at time zone timezone)::date as today from deployment")[0].today
     tags = {
         "dagster/asset_partition_range_start": str(today - timedelta(days=DAYS + 1)),
@@ -129,7 +147,9 @@ def test_a_run_of_dagsters_daemon_killed_inside_a_swap_is_a_failure_and_is_tried
     assert launched.wait(120) == 0, launched.log[-3000:]
     run_id = next(run.run_id for run in instance.get_runs() if run.tags.items() >= tags.items())
     wait_for(lambda: _worker(instance, run_id), "the run has a process")
-    done = kill_in_swap(platform, _worker(instance, run_id))
+    done = kill_in_swap(platform, _worker(instance, run_id), server if also_the_code_server else None)
+    if also_the_code_server:  # the one before would have noticed
+        start_code_server(platform)
     wait_for(lambda: _status(instance, run_id) is dg.DagsterRunStatus.FAILURE, "Dagster finds that the run failed")
     wait_for(lambda: _again(instance, run_id), "the run is tried again and succeeds", deadline=180)
     platform.run(*platform.backfill())  # the present hour may have begun meanwhile

@@ -1,8 +1,9 @@
 """The backfill as one Dagster run in this process: what it does to the tables, and what Dagster's storage keeps."""
 
+import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta
-from socket import gethostname
 
 import dagster as dg
 import psutil
@@ -10,6 +11,7 @@ import pytest
 from kafka import KafkaProducer
 
 from lambda_pipeline.automation.backfill import run_backfill
+from lambda_pipeline.automation.workers import PROCESS_TAG, signature
 from lambda_pipeline.batch.assets import ASSET_NAMES
 from lambda_pipeline.batch.survey import Survey, survey
 from lambda_pipeline.domain.catalogue import City
@@ -18,6 +20,7 @@ from lambda_pipeline.errors import BatchRunFailedError, DatabaseUnavailableError
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.topic import Topic
+from lambda_pipeline_tests.automation.started_runs import started_run
 from lambda_pipeline_tests.integration.dagster_runs import consume
 from lambda_pipeline_tests.integration.serving_data import message, some_days
 from lambda_pipeline_tests.servers import HISTORY_START, Database
@@ -275,15 +278,17 @@ def test_whoever_waits_is_told_how_far_it_is(
     assert told.steps["hourly_aggregations"] == [(n, 5) for n in range(1, 6)]
 
 
-def test_the_run_of_a_backfill_that_was_killed_does_not_count_as_running_for_ever(topic: Topic, jakarta: City) -> None:
+def test_a_run_is_signed_by_its_process_and_one_whose_process_was_killed_is_ended(topic: Topic, jakarta: City) -> None:
+    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1), assets=["peak_hours"])
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with dg.DagsterInstance.get() as instance:
-        job = dg.GraphDefinition("batch_layer").to_job()
-        for process in ("4000000/1.00", str(psutil.Process().pid)):  # never existed; a number that came again
-            run = instance.create_run_for_job(job, tags={"lambda_pipeline/process": f"{gethostname()} {process}"})
-            instance.report_dagster_event(
-                dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "batch_layer"), run.run_id
-            )
-    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1))
+        (run,) = instance.get_runs()
+        assert run.tags[PROCESS_TAG] == signature(run.run_id, psutil.Process())
+        dead = started_run(instance, lambda run_id: signature(run_id, psutil.Process(killed.pid)))
+    killed.kill()
+    killed.wait()
+    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1), assets=["peak_hours"])
     with dg.DagsterInstance.get() as instance:
-        found = [run.status for run in instance.get_runs()]
-    assert sorted(found, key=str) == [dg.DagsterRunStatus.FAILURE] * 2 + [dg.DagsterRunStatus.SUCCESS]
+        assert {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))} == {
+            dead
+        }

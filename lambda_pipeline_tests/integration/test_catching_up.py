@@ -4,24 +4,39 @@ import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from socket import gethostname
 
 import dagster as dg
+import psutil
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
 
 from lambda_pipeline.automation.failures import build_failure_sensor
 from lambda_pipeline.automation.jobs import JOB_NAME, build_job, resources
 from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
 from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
+from lambda_pipeline.automation.workers import signature
 from lambda_pipeline.batch.assets import build_assets
 from lambda_pipeline.batch.catch_up import CLOSED_FOR, SETTLE, load_attempts, stale_days
 from lambda_pipeline.batch.checks import build_checks
 from lambda_pipeline.batch.days import DAY_TABLES, compute_days
+from lambda_pipeline.batch.partitions import range_tags
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline_tests.automation.started_runs import started_run
 from lambda_pipeline_tests.cli.commands import SETTINGS
-from lambda_pipeline_tests.integration.observations import DAY, HOUR, NEXT_HOUR, ZONE, MemoryLog, publish, seen
+from lambda_pipeline_tests.integration.observations import (
+    DAY,
+    DAY_AFTER,
+    HOUR,
+    NEXT_HOUR,
+    ZONE,
+    MemoryLog,
+    publish,
+    seen,
+)
 from lambda_pipeline_tests.integration.speed_daemons import Feed
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
@@ -211,6 +226,29 @@ def test_a_run_that_a_check_blocks_is_tried_again_later_and_not_at_every_tick(
         assert not again.run_requests
         assert "2025-06-02 was tried 1 times, it is due at" in again.skip_message
     assert load_attempts(database.writer)[DAY].run_key == request.run_key
+
+
+def test_runs_whose_process_is_gone_do_not_hold_up_their_days_and_the_queue(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    log = MemoryLog(database)
+    log.append(seen(0))
+    log.consume()
+    sensor = build_stale_hours_sensor(JOB, ZONE, HISTORY_START)
+    tick(sensor, instance)
+    age(database)
+    ours = started_run(instance, lambda run: signature(run, psutil.Process()), range_tags(DAY, DAY_AFTER))
+    assert "2025-06-02 is being recomputed" in tick(sensor, instance).skip_message
+    instance.report_run_failed(instance.get_runs()[0])
+    dead = {
+        started_run(instance, lambda run: f"{gethostname()} 4000000 1.00 {run}", range_tags(DAY, DAY_AFTER))
+        for _ in range(2)  # as many as may run at once
+    }
+    assert len(tick(sensor, instance).run_requests) == 1
+    assert {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))} == {
+        ours, *dead,
+    }  # fmt: skip
+    assert not instance.get_runs(dg.RunsFilter(statuses=ACTIVE_RUN_STATUSES)), "the queue counts these"
 
 
 def test_days_before_the_start_of_history_are_named_with_the_setting(
