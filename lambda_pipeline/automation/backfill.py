@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import dagster as dg
 import sqlalchemy as sa
@@ -45,7 +46,7 @@ class BackfillReport:
 
     run_id: str
     seconds: float = 0.0
-    assets: dict[str, dict[str, object]] = field(default_factory=dict)
+    assets: dict[str, dict[str, Any]] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
     failed_checks: list[FailedCheck] = field(default_factory=list)
 
