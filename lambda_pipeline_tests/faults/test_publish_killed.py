@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -20,6 +20,7 @@ from lambda_pipeline_tests.processes import Daemon, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 DAYS = 8
+only_where_everything_is_tried = pytest.mark.skipif(not FULL, reason="in `make test-faults`")
 _SWAPS = (  # batch sessions that hold the publish lock exclusively
     "select a.pid from pg_stat_activity a join pg_locks l using (pid) "
     "where a.application_name = 'lambda-pipeline batch' and a.datname = current_database() "
@@ -46,11 +47,8 @@ def load(platform: Platform, readers: Helpers) -> CountedLoad:
     return made
 
 
-def kill_in_swap(platform: Platform, pid: int, with_it: Daemon | None = None) -> int:
-    """Kill a run while it is inside a swap and has others before and after it; how many hours it has published.
-
-    `with_it` is what started it, and is killed with all that descends from it.
-    """
+def freeze_in_swap(platform: Platform, pid: int) -> Callable[[], int]:
+    """Freeze a run while it is inside a swap and has others before and after it; counts the hours that it published."""
     before = platform.rows("select coalesce(max(publication), 0) as n from published_hours")[0].n
 
     def published() -> int:
@@ -58,13 +56,22 @@ def kill_in_swap(platform: Platform, pid: int, with_it: Daemon | None = None) ->
 
     wait_for(lambda: published() > 3, "some hours are published", interval=0.005)
     wait_for(lambda: _is_frozen_in_swap(platform, pid), "the run is frozen inside a swap", interval=0)
+    assert published() < 24 * DAYS, "all hours were published before it was frozen"
+    return published
+
+
+def kill_in_swap(platform: Platform, pid: int, with_it: Daemon | None = None) -> int:
+    """Kill a run while it is inside a swap and has others before and after it; how many hours it has published.
+
+    `with_it` is what started it, and is killed with all that descends from it.
+    """
+    published = freeze_in_swap(platform, pid)
     done = published()
     if with_it is None:
         os.kill(pid, signal.SIGKILL)
     else:
         with_it.kill()
     wait_for(lambda: not platform.rows(_SWAPS), "its lock is gone")
-    assert done < 24 * DAYS, "all hours were published before it was killed"
     assert published() == done
     return done
 
@@ -102,6 +109,25 @@ def test_a_backfill_killed_inside_a_swap_and_run_again(platform: Platform, load:
     platform.report(f"backfill killed inside the swap after hour {stops}: {snapshots} snapshots")
 
 
+@only_where_everything_is_tried
+def test_a_backfill_frozen_inside_a_swap_stops_nobody_for_long(
+    platform: Platform, load: CountedLoad, readers: Helpers
+) -> None:
+    run = platform.start(*platform.backfill(DAYS + 1), "--all")
+    published = freeze_in_swap(platform, run.pid)
+    done = published()
+    load.send(500)
+    seconds = platform.catches_up(deadline=20)
+    assert published() == done
+    assert_served_is_produced(platform, load)
+    run.thaw()
+    assert run.wait(60) == 1
+    assert "ended a transaction that took too long" in run.log
+    platform.run(*platform.backfill(DAYS + 1))
+    snapshots = assert_all_is_published(platform, load, readers)
+    platform.report(f"backfill frozen inside the swap: {seconds:.0f} s until the next commit, {snapshots} snapshots")
+
+
 @pytest.fixture
 def instance(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
     """Dagster's storage, in whose environment its code server and daemon can be started."""
@@ -130,7 +156,7 @@ def _workspace() -> str:
 
 @pytest.mark.parametrize(
     "also_the_code_server",
-    [False, pytest.param(True, marks=pytest.mark.skipif(not FULL, reason="only where everything is killed"))],
+    [False, pytest.param(True, marks=only_where_everything_is_tried)],
 )
 def test_a_run_of_dagsters_daemon_killed_inside_a_swap_is_a_failure_and_is_tried_again(
     platform: Platform, load: CountedLoad, readers: Helpers, instance: dg.DagsterInstance, also_the_code_server: bool
