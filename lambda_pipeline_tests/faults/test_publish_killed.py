@@ -122,7 +122,7 @@ def test_a_backfill_frozen_inside_a_swap_stops_nobody_for_long(
     assert_served_is_produced(platform, load)
     run.thaw()
     assert run.wait(60) == 1
-    assert "ended a transaction that took too long" in run.log
+    assert run.log.strip().startswith("error: PostgreSQL"), "its session is gone"
     platform.run(*platform.backfill(DAYS + 1))
     snapshots = assert_all_is_published(platform, load, readers)
     platform.report(f"backfill frozen inside the swap: {seconds:.0f} s until the next commit, {snapshots} snapshots")
