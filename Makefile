@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BENCH_VENV := .venv-bench
+TEST_WORKERS ?= 2
 BIN := $(VENV)/bin
 export UV_LINK_MODE ?= copy
 
@@ -21,8 +22,8 @@ demo: install  ## Run the whole platform on a simulated city; no keys needed
 up: install  ## Run the whole platform on the live APIs, with keys from .env
 	@$(BIN)/lambda-pipeline up
 
-test: install-dev browser lint types  ## Lint, types, and all tests
-	$(BIN)/python -m pytest
+test: install-dev browser lint types  ## Lint, types, and all tests (TEST_WORKERS=2 at a time)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (LAMBDA_FAULTS_SEED, LAMBDA_UNION_EXAMPLES)
 	LAMBDA_FAULTS=full $(BIN)/python -m pytest lambda_pipeline_tests/faults -m faults

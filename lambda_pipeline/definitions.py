@@ -8,6 +8,7 @@ from lambda_pipeline.automation.schedules import build_schedules
 from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
 from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
 from lambda_pipeline.automation.webhook import Webhook
+from lambda_pipeline.automation.workers import signing_executor
 from lambda_pipeline.batch.assets import build_assets
 from lambda_pipeline.batch.checks import build_checks
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
@@ -29,5 +30,5 @@ defs = dg.Definitions(
         build_failure_sensor(Webhook(alerts.get_secret_value()) if alerts else None),
     ],
     resources=resources(),
-    executor=dg.in_process_executor,
+    executor=signing_executor,
 )

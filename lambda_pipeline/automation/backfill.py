@@ -5,23 +5,22 @@ not grow with the range.
 """
 
 import os
-import socket
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import date
+from typing import Any
 
 import dagster as dg
-import psutil
 import sqlalchemy as sa
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.api import execute_run_iterator
-from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 from dagster_postgres.utils import DagsterPostgresException
 
 from lambda_pipeline.automation.jobs import JOB_NAME, build_job, publish_config, resources
+from lambda_pipeline.automation.workers import end_dead_runs
 from lambda_pipeline.batch.assets import ASSET_NAMES, build_assets
 from lambda_pipeline.batch.checks import build_checks
 from lambda_pipeline.batch.partitions import range_tags
@@ -29,8 +28,6 @@ from lambda_pipeline.batch.progress import Progress
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.errors import BatchRunFailedError, DatabaseUnavailableError
-
-_PROCESS_TAG = "lambda_pipeline/process"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +46,7 @@ class BackfillReport:
 
     run_id: str
     seconds: float = 0.0
-    assets: dict[str, dict[str, object]] = field(default_factory=dict)
+    assets: dict[str, dict[str, Any]] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
     failed_checks: list[FailedCheck] = field(default_factory=list)
 
@@ -88,11 +85,11 @@ def run_backfill(
     config = publish_config(everything=everything, closed_only=closed_only) if "hourly_aggregations" in assets else {}
     started = time.monotonic()
     with _instance() as instance:
-        _report_killed(instance)
+        end_dead_runs(instance)
         run = instance.create_run_for_job(
             job_def=resolved,
             run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
-            tags={**range_tags(first, until), "lambda_pipeline/why": "lambda-pipeline backfill", _PROCESS_TAG: _me()},
+            tags={**range_tags(first, until), "lambda_pipeline/why": "lambda-pipeline backfill"},
         )
         report = BackfillReport(run.run_id)
         for event in execute_run_iterator(InMemoryJob(resolved), run, instance):
@@ -108,35 +105,6 @@ def run_backfill(
             f"run {report.run_id[:8]} failed. {why}", "What the check found must be mended first."
         )
     return report
-
-
-def _report_killed(instance: dg.DagsterInstance) -> None:
-    """End the runs of backfills of this machine that were killed: they would count as running for ever.
-
-    Dagster's daemon watches only the processes that it launched itself.
-    """
-    for run in instance.get_runs(dg.RunsFilter(statuses=list(IN_PROGRESS_RUN_STATUSES))):
-        host, _, process = run.tags.get(_PROCESS_TAG, "").partition(" ")
-        if host == _host() and not _is_alive(process):
-            instance.report_run_failed(run, f"The process of the backfill ({process}) was killed.")
-
-
-def _me() -> str:
-    """Machine, number and start of this process: a number alone comes again."""
-    process = psutil.Process()
-    return f"{_host()} {process.pid}/{process.create_time():.2f}"
-
-
-def _host() -> str:
-    return socket.gethostname().replace(" ", "_")
-
-
-def _is_alive(process: str) -> bool:
-    number, _, start = process.partition("/")
-    try:
-        return f"{psutil.Process(int(number)).create_time():.2f}" == start
-    except (psutil.NoSuchProcess, ValueError):
-        return False
 
 
 def _take_in(report: BackfillReport, event: dg.DagsterEvent) -> None:

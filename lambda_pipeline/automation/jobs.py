@@ -3,6 +3,7 @@
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
+from lambda_pipeline.automation.workers import signing_executor
 from lambda_pipeline.batch.assets import ASSET_NAMES, PublishConfig
 from lambda_pipeline.batch.progress import LoggedProgress, Progress
 from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
@@ -27,7 +28,7 @@ def build_job(
     return dg.define_asset_job(
         JOB_NAME,
         selection=dg.AssetSelection.assets(*assets),
-        executor_def=dg.in_process_executor,
+        executor_def=signing_executor,
         hooks=hooks,
         description="Store what is new, publish the hours that it touches, compute their days.",
     )

@@ -11,6 +11,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
 from lambda_pipeline.automation.jobs import publish_config
+from lambda_pipeline.automation.workers import end_dead_runs
 from lambda_pipeline.batch.catch_up import load_attempts, plan, save_attempts, stale_days
 from lambda_pipeline.batch.partitions import days_of_tags, each_day, range_tags
 from lambda_pipeline.domain.city_time import CityClock
@@ -36,6 +37,8 @@ def build_stale_hours_sensor(
         "runs, imports. Waits until a day settles; tries what fails ever less often.",
     )  # fmt: skip
     def stale_hours(context: dg.SensorEvaluationContext, database: DatabaseResource) -> dg.SensorResult | dg.SkipReason:
+        for run_id in end_dead_runs(context.instance):
+            context.log.warning("run %s had no process any more: it counts as failed", run_id)
         now = datetime.now(UTC)
         engine = database.engine()
         try:

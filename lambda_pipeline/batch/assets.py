@@ -159,11 +159,11 @@ def _day_table(table: DayTable, partitions: dg.PartitionsDefinition) -> dg.Asset
     def day_table(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         days = window(context)
         with _engine(database) as engine:
-            compute_days(engine, table, *days, context.run.run_id)
+            written = compute_days(engine, table, *days, context.run.run_id)
             described = _describe(context, engine, table, days)
             if table == "peak_hours_analysis":
                 described["observed_peaks"] = dg.MetadataValue.md(_observed_peaks(engine, days[1]))
-        return dg.MaterializeResult(metadata=described)
+        return dg.MaterializeResult(metadata={**described, "rows_written": written})
 
     return day_table
 

@@ -14,6 +14,7 @@ from typing import Any
 import dagster as dg
 import sqlalchemy as sa
 
+from lambda_pipeline.batch.catch_up import CLOSED_FOR
 from lambda_pipeline.batch.partitions import Days, days_of_tags, describe_days
 from lambda_pipeline.batch.retention import check_retention
 from lambda_pipeline.domain.city_time import CityClock
@@ -110,9 +111,11 @@ _CHECKS = (
            "batch says of the same positions. Measured inside each publish.", _judge_parity),
     _Check("union", "hourly_aggregations", "Nothing of the speed layer is covered by a result, no observation is in "
            "both layers. In one snapshot.", _judge_union, joins_all=False),
-    _Check("completeness", "hourly_aggregations", f"At least {COMPLETE_FROM:.0%} of the expected polls are there.",
+    _Check("completeness", "hourly_aggregations", f"At least {COMPLETE_FROM:.0%} of the expected polls are there, "
+           "also of locations that were silent all day.",
            _judge_completeness, severity=dg.AssetCheckSeverity.WARN),
-    _Check("gaps", "hourly_aggregations", "No hour without any observation, and no record that left the log unread.",
+    _Check("gaps", "hourly_aggregations", "No closed hour without any observation, and no record that left the log "
+           "unread.",
            _judge_gaps, severity=dg.AssetCheckSeverity.WARN),
     _Check("daily_counts", "daily_aggregations", "Each day counts exactly the observations of its hours.", _judge_rows),
     _Check("analysis_counts", "peak_hours_analysis", "Each row is that of its published hour.", _judge_rows),
@@ -137,12 +140,13 @@ def _checks_of(asset: str, clock: CityClock, history_start: date) -> dg.AssetChe
 
     @dg.multi_asset_check(name=f"{asset}_checks", specs=specs, can_subset=True)
     def look_at(context: dg.AssetCheckExecutionContext, database: DatabaseResource) -> Iterator[dg.AssetCheckResult]:
-        tomorrow = clock.city_date(datetime.now(UTC)) + timedelta(days=1)
+        now = datetime.now(UTC)
+        tomorrow = clock.city_date(now) + timedelta(days=1)
         days = days_of_tags(context.run.tags) or (history_start, tomorrow)
         engine = database.engine()
         try:
             for key in sorted(context.selected_asset_check_keys, key=lambda key: list(checks).index(key.name)):
-                found = look(engine, key.name, clock, days)
+                found = look(engine, key.name, clock, days, now)
                 yield dg.AssetCheckResult(
                     asset_key=asset,
                     check_name=key.name,
@@ -166,8 +170,8 @@ class Finding:
     figures: dict[str, int]
 
 
-def look(engine: sa.Engine, name: str, clock: CityClock, days: Days) -> Finding:
-    """What the check of this name finds about the city days [first, until), in one snapshot."""
+def look(engine: sa.Engine, name: str, clock: CityClock, days: Days, now: datetime) -> Finding:
+    """What the check of this name finds at `now` about the city days [first, until), in one snapshot."""
     (check,) = (one for one in _CHECKS if one.name == name)
     first, until = days
     values = {
@@ -175,6 +179,7 @@ def look(engine: sa.Engine, name: str, clock: CityClock, days: Days) -> Finding:
         "until": until,
         "start_at": clock.day_start(first),
         "end_at": clock.day_start(until),
+        "closed_at": now - CLOSED_FOR,
         "timezone": clock.timezone,
         "least": COMPLETE_FROM,
     }

@@ -14,8 +14,9 @@ DAY_TABLES: tuple[DayTable, ...] = get_args(DayTable)
 
 
 def compute_days(engine: sa.Engine, table: DayTable, first: date, until: date, run_id: str) -> int:
-    """Compute one table for the city days [first, until), in one transaction; returns its rows written.
+    """Compute one table for the city days [first, until), in one transaction; returns how many rows it wrote.
 
+    `peak_hours_analysis`, the large one, writes only rows that are not there as they should be; the others all.
     Notes first up to which publication it takes the hours in: an hour that is published meanwhile leaves the day
     stale, never wrongly fresh.
     """

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import sqlalchemy as sa
 
-from lambda_pipeline.batch.publish import hours_to_publish
+from lambda_pipeline.batch.publish import HourToPublish, hours_to_publish
 from lambda_pipeline.batch.retention import check_retention
 from lambda_pipeline.domain.city_time import HOUR
 from lambda_pipeline.storage.engine import transaction
@@ -15,7 +15,10 @@ from lambda_pipeline.stream.client import KafkaConnection
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What waits: records of the log, stored hours whose result is stale, and hours of which only speed knows."""
+    """What waits: records of the log, stored hours whose result is stale, and hours of which only speed knows.
+
+    What no asset of the run is about is 0.
+    """
 
     unread_records: int
     stale_hours: int
@@ -30,18 +33,24 @@ def survey(
     first: date,
     until: date,
     *,
+    stores: bool = True,
+    publishes: bool = True,
     everything: bool = False,
     closed_only: bool = False,
 ) -> Survey:
-    """What a run over the city days [first, until) would find. Changes nothing.
+    """What a run over the city days [first, until) that stores records and publishes hours would find. Changes nothing.
 
-    Raises BrokerUnavailableError, DatabaseUnavailableError.
+    Asks Kafka only about a run that stores. Raises BrokerUnavailableError, DatabaseUnavailableError.
     """
-    hours = hours_to_publish(engine, first, until, everything=everything)
-    if closed_only:
-        now = datetime.now(UTC)
-        hours = [hour for hour in hours if hour.hour_start + HOUR <= now]
-    with transaction(engine, read_only=True) as database:
-        speed = int(database.execute(sql("batch/hours_in_speed"), {"first": first, "until": until}).scalar_one())
-    unread = check_retention(engine, connection, topic_name, datetime.now(UTC)).unread
+    now = datetime.now(UTC)
+    hours: list[HourToPublish] = []
+    speed = unread = 0
+    if publishes:
+        hours = hours_to_publish(engine, first, until, everything=everything)
+        if closed_only:
+            hours = [hour for hour in hours if hour.hour_start + HOUR <= now]
+        with transaction(engine, read_only=True) as database:
+            speed = int(database.execute(sql("batch/hours_in_speed"), {"first": first, "until": until}).scalar_one())
+    if stores:
+        unread = check_retention(engine, connection, topic_name, now).unread
     return Survey(unread, len(hours), sum(hour.rows for hour in hours), speed)

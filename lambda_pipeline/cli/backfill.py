@@ -3,7 +3,7 @@
 import os
 from datetime import date
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -55,7 +55,8 @@ def backfill(
 
     with running_stack(settings, "backfill") as stack:
         if dry_run:
-            _show_survey(_survey(settings, stack, days, everything=everything, closed_only=closed_only), days)
+            found = _survey(settings, stack, days, asset, everything=everything, closed_only=closed_only)
+            _show_survey(found, days, asset)
             return
         addresses = stack.addresses()
         if addresses.dagster_url is None:
@@ -108,7 +109,13 @@ class _Bars:
 
 
 def _survey(
-    settings: "Settings", stack: "Stack", days: tuple[date, date], *, everything: bool, closed_only: bool
+    settings: "Settings",
+    stack: "Stack",
+    days: tuple[date, date],
+    assets: list[Asset],
+    *,
+    everything: bool,
+    closed_only: bool,
 ) -> "Survey":
     from lambda_pipeline.batch.survey import survey
     from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
@@ -117,19 +124,28 @@ def _survey(
     engine = make_engine(addresses.writer_url, "backfill", BATCH_TIMEOUTS)
     try:
         return survey(
-            engine, addresses.connection(), settings.kafka_topic, *days, everything=everything, closed_only=closed_only
-        )
+            engine, addresses.connection(), settings.kafka_topic, *days,
+            stores=Asset.RAW_DATA in assets, publishes=Asset.HOURLY_AGGREGATIONS in assets,
+            everything=everything, closed_only=closed_only,
+        )  # fmt: skip
     finally:
         engine.dispose()
 
 
-def _show_survey(found: "Survey", days: tuple[date, date]) -> None:
-    hours, rows = _count(found.stale_hours, "hour"), _count(found.stale_rows, "stored raw row")
+def _show_survey(found: "Survey", days: tuple[date, date], assets: list[Asset]) -> None:
     typer.echo(f"{_range(days)}, if it ran now (nothing was changed):")
-    typer.echo(f"  raw_data             would read {_count(found.unread_records, 'new record')}, of whichever days")
-    typer.echo(f"  hourly_aggregations  would publish {hours} of {rows}, and those that new records lie in;")
-    typer.echo(f"                       the speed layer holds something of {_count(found.speed_hours, 'hour')}")
-    typer.echo(f"  the day tables       would be computed for {_count((days[1] - days[0]).days, 'day')}")
+    for asset in filter(assets.__contains__, Asset):
+        match asset:
+            case Asset.RAW_DATA:
+                would = f"would read {_count(found.unread_records, 'new record')}, of whichever days"
+            case Asset.HOURLY_AGGREGATIONS:
+                hours, rows = _count(found.stale_hours, "hour"), _count(found.stale_rows, "stored raw row")
+                later = ", and those that new records lie in" if Asset.RAW_DATA in assets else ""
+                held = f"the speed layer holds something of {_count(found.speed_hours, 'hour')}"
+                would = f"would publish {hours} of {rows}{later};\n{'':<22} {held}"
+            case _:
+                would = f"would be computed for {_count((days[1] - days[0]).days, 'day')}"
+        typer.echo(f"  {asset:<20} {would}")
 
 
 def _show(report: "BackfillReport", days: tuple[date, date]) -> None:
@@ -142,18 +158,18 @@ def _show(report: "BackfillReport", days: tuple[date, date]) -> None:
         typer.secho(f"  {check.asset}: {check.name}: {check.text}", fg="red" if check.is_error else "yellow", err=True)
 
 
-def _changes(name: str, found: dict[str, object]) -> str:
-    """What became different, in words."""
+def _changes(name: str, found: dict[str, Any]) -> str:
+    """What it stored, published or wrote, in words."""
     if name == "raw_data":
-        dead = f", {found['dead_letters']} dead letters" if found["dead_letters"] else ""
-        return f"   {found['records_stored']} new, of {found['records_read']} new records{dead}"
+        dead = f", {_count(found['dead_letters'], 'dead letter')}" if found["dead_letters"] else ""
+        return f"   {found['records_stored']} new, of {_count(found['records_read'], 'new record')}{dead}"
     if name == "hourly_aggregations":
         again = f" ({found['hours_again']} of them again)" if found["hours_again"] else ""
         return (
-            f"   {found['hours_published']} hours published{again}, of {found['raw_rows']} raw rows, "
-            f"{found['moved_from_speed']} left the speed layer"
+            f"   {_count(found['hours_published'], 'hour')} published{again}, of "
+            f"{_count(found['raw_rows'], 'raw row')}, {found['moved_from_speed']} left the speed layer"
         )
-    return ""
+    return f"   {found['rows_written']} written"
 
 
 def _count(number: int, unit: str) -> str:

@@ -1,7 +1,8 @@
 """Peak hours: the rush-hour windows of a city, on whole hours of its own time, and the peaks that its data show.
 
 The windows are assumed (`LAMBDA_CITY`'s catalogue). What the data show is read off an average day: a peak is as wide
-as it is at half its height, the usual measure of a peak's width (full width at half maximum, FWHM).
+as it is at half its height, the usual measure of a peak's width (full width at half maximum, FWHM; as
+`scipy.signal.peak_widths` takes it at half of the peak's prominence).
 """
 
 from collections.abc import Mapping

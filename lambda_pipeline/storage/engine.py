@@ -111,10 +111,17 @@ def transaction(
         yield connection
 
 
-def bound_transaction(connection: sa.Connection, seconds: int = 60, idle_seconds: int = 10) -> None:
-    """Bound this transaction alone: it holds a lock that others wait for, and must not outlive a frozen client."""
+def bound_transaction(
+    connection: sa.Connection, seconds: int = 60, idle_seconds: int = 10, lock_seconds: int = 30
+) -> None:
+    """Bound this transaction alone: it holds a lock that others wait for, and must not outlive a frozen client.
+
+    It waits for a lock less long than it may last: giving up a lock is tried again (`retrying`), the end of the
+    transaction would end the session with it, and its temporary tables.
+    """
     connection.execute(sa.text(f"set local transaction_timeout = '{int(seconds)}s'"))
     connection.execute(sa.text(f"set local idle_in_transaction_session_timeout = '{int(idle_seconds)}s'"))
+    connection.execute(sa.text(f"set local lock_timeout = '{int(lock_seconds)}s'"))
 
 
 @contextmanager

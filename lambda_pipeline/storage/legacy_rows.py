@@ -91,6 +91,8 @@ def take_over(connection: sa.Connection, found: tuple[str, ...], takeover: Takeo
     connection.execute(sql("legacy/judge_rows"))
     connection.execute(sa.text("create index on judged_rows (timestamp) where fate in ('moved', 'joined')"))
     connection.execute(sa.text("analyze judged_rows"))
+    for number in list(tables)[2:]:
+        connection.execute(sql("legacy/join_compatible"), {"table_no": number})
     report = _count(connection, tables, takeover.city)
     claim(connection, takeover.city, min(takeover.history_start, report.first or takeover.history_start))
     report.locations = _register_unknown(connection)

@@ -163,11 +163,11 @@ def _scripts() -> ScriptDirectory:
     return ScriptDirectory(str(here), version_locations=[str(here / "versions")])
 
 
-def _run_migrations(connection: sa.Connection, scripts: ScriptDirectory) -> None:
-    def to_head(revision: object, _context: object) -> object:
-        return scripts._upgrade_revs("head", revision)  # type: ignore[arg-type]
+def _run_migrations(connection: sa.Connection, scripts: ScriptDirectory, to: str = "head") -> None:
+    def up(revision: object, _context: object) -> object:
+        return scripts._upgrade_revs(to, revision)  # type: ignore[arg-type]
 
-    environment = EnvironmentContext(Config(), scripts, fn=to_head)
+    environment = EnvironmentContext(Config(), scripts, fn=up)
     environment.configure(connection=connection, version_table=VERSION_TABLE, transaction_per_migration=False)
     environment.run_migrations()
 

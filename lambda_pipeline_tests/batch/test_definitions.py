@@ -14,6 +14,7 @@ from dagster._utils.schedules import schedule_execution_time_iterator
 
 from lambda_pipeline.automation.jobs import JOB_NAME, build_job, resources
 from lambda_pipeline.automation.schedules import build_schedules
+from lambda_pipeline.automation.workers import signing_executor
 from lambda_pipeline.batch.assets import ASSET_NAMES, build_assets
 from lambda_pipeline.batch.partitions import city_days
 from lambda_pipeline.batch.progress import LoggedProgress
@@ -155,11 +156,12 @@ def test_resources_keep_no_secret_where_dagster_would_show_it() -> None:
     assert fields == {"accept_loss"}
 
 
-def test_the_job_runs_all_five_assets_in_one_process(shown: ModuleType) -> None:
+def test_the_job_runs_all_five_assets_in_one_process_which_signs(shown: ModuleType) -> None:
     job = shown.defs.resolve_job_def(JOB_NAME)
     checks = {f"{asset}_checks" for asset in CHECKS} | {"raw_data_kafka_retention"}
     assert {node.name for node in job.nodes} == set(ASSET_NAMES) | checks
-    assert job.executor_def is dg.in_process_executor
+    whatever_is_selected = shown.defs.resolve_implicit_global_asset_job_def()  # what the UI launches
+    assert job.executor_def is whatever_is_selected.executor_def is signing_executor
 
 
 def test_schedules_run_from_the_start_in_the_citys_time(shown: ModuleType) -> None:

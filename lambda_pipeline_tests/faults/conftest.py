@@ -21,7 +21,7 @@ from lambda_pipeline.stream.topic import ensure_topic
 from lambda_pipeline_tests.faults.stage import FULL, SEED, Platform, closing
 from lambda_pipeline_tests.servers import HISTORY_START, POLL_INTERVAL
 
-_REPORTS: list[str] = []
+_REPORT = "faults report"
 _numbers = itertools.count(1)
 
 
@@ -60,7 +60,15 @@ def own_servers(jars_cache: Path) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def make_platform(jakarta: City, topic_name: str, tmp_path: Path) -> Callable[..., Platform]:
+def reports(request: pytest.FixtureRequest) -> Iterator[list[str]]:
+    """Lines for the end of the run: they travel with the test's report, whichever process ran it."""
+    lines: list[str] = []
+    yield lines
+    request.node.user_properties.extend((_REPORT, line) for line in lines)
+
+
+@pytest.fixture
+def make_platform(jakarta: City, topic_name: str, tmp_path: Path, reports: list[str]) -> Callable[..., Platform]:
     """Makes a platform on servers: a claimed database, a database for Dagster, a topic of three partitions."""
 
     def make(postgres: EmbeddedPostgres, connection: KafkaConnection) -> Platform:
@@ -79,7 +87,7 @@ def make_platform(jakarta: City, topic_name: str, tmp_path: Path) -> Callable[..
         dagster = postgres.url(names[1]).replace("postgresql://", "postgresql+psycopg2://", 1)
         places = [place.name for place in jakarta.locations]
         url = postgres.url(names[0], "lambda_writer")
-        return Platform(connection, topic_name, url, tmp_path, places, dagster, _REPORTS)
+        return Platform(connection, topic_name, url, tmp_path, places, dagster, reports)
 
     return make
 
@@ -105,7 +113,10 @@ def own_platform(own_servers: Servers, make_platform: Callable[..., Platform]) -
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the faults cost: seed, size and recoveries."""
-    if _REPORTS:
+    done = (report for found in terminalreporter.stats.values() for report in found)
+    ended = (report for report in done if getattr(report, "when", "") == "teardown")
+    lines = [str(line) for report in ended for name, line in report.user_properties if name == _REPORT]
+    if lines:
         terminalreporter.section(f"faults, {'full' if FULL else 'short'}, seed {SEED}")
-        for line in _REPORTS:
+        for line in lines:
             terminalreporter.write_line(line)

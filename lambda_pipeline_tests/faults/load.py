@@ -135,7 +135,7 @@ class Load:
     def _send_one(self) -> None:
         chance = self._rng.random()
         if chance < 0.03:
-            _, key, value = self._poisoner.draw(self._message(self._new_key(), Values(1, 1)))
+            _, key, value = self._poisoner.draw(self._message(self._draw_key(), Values(1, 1)))
         else:
             again = chance < 0.15 and self._keys
             observed = self._rng.choice(self._keys) if again else self._new_key()
@@ -149,10 +149,13 @@ class Load:
         future.add_callback(lambda metadata: self._acknowledged.add((metadata.partition, metadata.offset)))
 
     def _new_key(self) -> Key:
+        self._keys.append(self._draw_key())
+        return self._keys[-1]
+
+    def _draw_key(self) -> Key:
         number = len(self._keys)
         moment = self._start + timedelta(seconds=self._rng.randrange(self.hours * 3600), microseconds=number)
-        self._keys.append((self._rng.choice(self.locations), moment))
-        return self._keys[-1]
+        return self._rng.choice(self.locations), moment
 
     def _maybe(self, most: int) -> int | None:
         return self._rng.randint(1, most) if self._rng.random() < 0.9 else None
@@ -167,7 +170,10 @@ class Load:
 
 @dataclass
 class CountedLoad(Load):
-    """Counts what it is about to produce, and produces also some of what an importer imports, with the same values."""
+    """Counts the observations that it is about to produce.
+
+    Produces also some of what an importer imports, with the same values.
+    """
 
     produced: Any = None  # shared between processes
     imported: dict[Key, Values] = field(default_factory=dict)

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import timedelta
 
 import dagster as dg
@@ -15,11 +15,12 @@ from lambda_pipeline.local.home import free_port
 from lambda_pipeline.shipped import shipped_path
 from lambda_pipeline_tests.faults.load import CountedLoad
 from lambda_pipeline_tests.faults.readers import Helpers, helpers
-from lambda_pipeline_tests.faults.stage import SEED, SPEED, Platform, assert_served_is_produced, size
-from lambda_pipeline_tests.processes import wait_for
+from lambda_pipeline_tests.faults.stage import FULL, SEED, SPEED, Platform, assert_served_is_produced, size
+from lambda_pipeline_tests.processes import Daemon, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 DAYS = 8
+only_where_everything_is_tried = pytest.mark.skipif(not FULL, reason="in `make test-faults`")
 _SWAPS = (  # batch sessions that hold the publish lock exclusively
     "select a.pid from pg_stat_activity a join pg_locks l using (pid) "
     "where a.application_name = 'lambda-pipeline batch' and a.datname = current_database() "
@@ -46,8 +47,8 @@ def load(platform: Platform, readers: Helpers) -> CountedLoad:
     return made
 
 
-def kill_in_swap(platform: Platform, pid: int) -> int:
-    """Kill a run while it is inside a swap and has others before and after it; how many hours it has published."""
+def freeze_in_swap(platform: Platform, pid: int) -> Callable[[], int]:
+    """Freeze a run while it is inside a swap and has others before and after it; counts the hours that it published."""
     before = platform.rows("select coalesce(max(publication), 0) as n from published_hours")[0].n
 
     def published() -> int:
@@ -55,10 +56,22 @@ def kill_in_swap(platform: Platform, pid: int) -> int:
 
     wait_for(lambda: published() > 3, "some hours are published", interval=0.005)
     wait_for(lambda: _is_frozen_in_swap(platform, pid), "the run is frozen inside a swap", interval=0)
+    assert published() < 24 * DAYS, "all hours were published before it was frozen"
+    return published
+
+
+def kill_in_swap(platform: Platform, pid: int, with_it: Daemon | None = None) -> int:
+    """Kill a run while it is inside a swap and has others before and after it; how many hours it has published.
+
+    `with_it` is what started it, and is killed with all that descends from it.
+    """
+    published = freeze_in_swap(platform, pid)
     done = published()
-    os.kill(pid, signal.SIGKILL)
+    if with_it is None:
+        os.kill(pid, signal.SIGKILL)
+    else:
+        with_it.kill()
     wait_for(lambda: not platform.rows(_SWAPS), "its lock is gone")
-    assert done < 24 * DAYS, "all hours were published before it was killed"
     assert published() == done
     return done
 
@@ -96,29 +109,60 @@ def test_a_backfill_killed_inside_a_swap_and_run_again(platform: Platform, load:
     platform.report(f"backfill killed inside the swap after hour {stops}: {snapshots} snapshots")
 
 
+@only_where_everything_is_tried
+def test_a_backfill_frozen_inside_a_swap_stops_nobody_for_long(
+    platform: Platform, load: CountedLoad, readers: Helpers
+) -> None:
+    run = platform.start(*platform.backfill(DAYS + 1), "--all")
+    published = freeze_in_swap(platform, run.pid)
+    done = published()
+    load.send(500)
+    seconds = platform.catches_up(deadline=20)
+    assert published() == done
+    assert_served_is_produced(platform, load)
+    run.thaw()
+    assert run.wait(60) == 1
+    assert run.log.strip().startswith("error: PostgreSQL"), "its session is gone"
+    platform.run(*platform.backfill(DAYS + 1))
+    snapshots = assert_all_is_published(platform, load, readers)
+    platform.report(f"backfill frozen inside the swap: {seconds:.0f} s until the next commit, {snapshots} snapshots")
+
+
 @pytest.fixture
 def instance(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """Dagster's storage, with its code server and daemon at work."""
+    """Dagster's storage, in whose environment its code server and daemon can be started."""
     port = free_port()
     platform.environment |= {"LAMBDA_DAGSTER_CODE_HOST": "127.0.0.1", "LAMBDA_DAGSTER_CODE_PORT": str(port)}
     for name in ("DAGSTER_HOME", "LAMBDA_DAGSTER_DATABASE_URL", "DAGSTER_DISABLE_TELEMETRY"):
         monkeypatch.setenv(name, platform.environment[name])
     with dg.DagsterInstance.get() as found:
         found.get_run_records(limit=1)  # makes its tables, before two processes do so at once
-        code = ("-m", "lambda_pipeline.definitions", "-h", "127.0.0.1", "-p", str(port))
-        server = platform.start("code-server", "start", *code, module="dagster", name="dagster-code")
-        wait_for(lambda: "Started Dagster code server" in server.log, "the code server runs")
-        platform.start("run", "-w", _workspace(), module="dagster._daemon", name="dagster-daemon")
         yield found
+
+
+def start_code_server(platform: Platform) -> Daemon:
+    port = platform.environment["LAMBDA_DAGSTER_CODE_PORT"]
+    command = ("code-server", "start", "-m", "lambda_pipeline.definitions", "-h", "127.0.0.1", "-p", port)
+    server = platform.start(*command, module="dagster", name="dagster-code")
+    started = "Started Dagster code server"
+    before = server.log.count(started)  # of one that ran before it
+    wait_for(lambda: server.log.count(started) > before, "the code server runs")
+    return server
 
 
 def _workspace() -> str:
     return str(shipped_path("workspace.yaml"))
 
 
+@pytest.mark.parametrize(
+    "also_the_code_server",
+    [False, pytest.param(True, marks=only_where_everything_is_tried)],
+)
 def test_a_run_of_dagsters_daemon_killed_inside_a_swap_is_a_failure_and_is_tried_again(
-    platform: Platform, load: CountedLoad, readers: Helpers, instance: dg.DagsterInstance
+    platform: Platform, load: CountedLoad, readers: Helpers, instance: dg.DagsterInstance, also_the_code_server: bool
 ) -> None:
+    server = start_code_server(platform)
+    platform.start("run", "-w", _workspace(), module="dagster._daemon", name="dagster-daemon")
     today = platform.rows("select (now() at time zone timezone)::date as today from deployment")[0].today
     tags = {
         "dagster/asset_partition_range_start": str(today - timedelta(days=DAYS + 1)),
@@ -129,7 +173,9 @@ def test_a_run_of_dagsters_daemon_killed_inside_a_swap_is_a_failure_and_is_tried
     assert launched.wait(120) == 0, launched.log[-3000:]
     run_id = next(run.run_id for run in instance.get_runs() if run.tags.items() >= tags.items())
     wait_for(lambda: _worker(instance, run_id), "the run has a process")
-    done = kill_in_swap(platform, _worker(instance, run_id))
+    done = kill_in_swap(platform, _worker(instance, run_id), server if also_the_code_server else None)
+    if also_the_code_server:  # the one before would have noticed
+        start_code_server(platform)
     wait_for(lambda: _status(instance, run_id) is dg.DagsterRunStatus.FAILURE, "Dagster finds that the run failed")
     wait_for(lambda: _again(instance, run_id), "the run is tried again and succeeds", deadline=180)
     platform.run(*platform.backfill())  # the present hour may have begun meanwhile

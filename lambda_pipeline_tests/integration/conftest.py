@@ -1,4 +1,4 @@
-"""Fixtures of the tests that run speed daemons, upgrade the first system's databases, or run Dagster."""
+"""Fixtures of the tests that run speed daemons, upgrade the first system's databases, run Dagster or commands."""
 
 import itertools
 from collections.abc import Iterator
@@ -7,12 +7,13 @@ import pytest
 
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.stream.client import KafkaConnection
-from lambda_pipeline_tests.integration.dagster_runs import dagster_template, topic
+from lambda_pipeline_tests.cli.in_process import call, logging_as_before
+from lambda_pipeline_tests.integration.dagster_runs import dagster_template, produce, topic
 from lambda_pipeline_tests.integration.old_databases import old_database
 from lambda_pipeline_tests.integration.speed_daemons import Feed
 from lambda_pipeline_tests.servers import Database
 
-__all__ = ["dagster_template", "feed", "old", "topic"]
+__all__ = ["call", "dagster_template", "feed", "logging_as_before", "old", "produce", "topic"]
 _numbers = itertools.count(1)
 
 

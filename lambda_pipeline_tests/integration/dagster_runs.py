@@ -2,12 +2,14 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import psycopg
 import pytest
+from kafka import KafkaProducer
 
+from lambda_pipeline.domain.observation import ObservationMessage, encode
 from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
@@ -17,6 +19,8 @@ from lambda_pipeline_tests.cli.commands import SETTINGS
 from lambda_pipeline_tests.servers import Database
 
 DEADLINE = 60.0
+PLACES = ("Cinere", "Gunung")  # each with a partition of its own
+Produce = Callable[[Sequence[ObservationMessage | bytes]], None]
 _numbers = itertools.count(1)
 
 
@@ -69,6 +73,22 @@ def topic(
     yield ensure_topic(kafka, topic_name, 2)
     with database.postgres_connection() as connection:
         connection.execute(f"drop database {name} with (force)")
+
+
+@pytest.fixture
+def produce(kafka: KafkaConnection, topic: Topic) -> Produce:
+    """Append records, those of a place to one and the same partition."""
+
+    def send(messages: Sequence[ObservationMessage | bytes]) -> None:
+        producer = KafkaProducer(**kafka.client_settings("test"), acks="all")
+        for one in messages:
+            is_message = isinstance(one, ObservationMessage)
+            partition = PLACES.index(one.location) if is_message else 0  # type: ignore[union-attr]
+            producer.send(topic.name, encode(one) if is_message else one, partition=partition)  # type: ignore[arg-type]
+        producer.flush(DEADLINE)
+        producer.close()
+
+    return send
 
 
 def consume(database: Database, kafka: KafkaConnection, topic: Topic, records: int) -> None:

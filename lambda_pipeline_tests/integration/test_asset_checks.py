@@ -1,15 +1,18 @@
 """Asset checks on a real database: quiet on what is right, and each one loud on what it is for."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import date, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from lambda_pipeline.batch.catch_up import CLOSED_FOR
 from lambda_pipeline.batch.checks import Finding, build_checks, look
 from lambda_pipeline.batch.days import DAY_TABLES, compute_days
+from lambda_pipeline.batch.partitions import Days
 from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
 from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.integration.observations import (
     DAY,
@@ -31,15 +34,21 @@ ALL = [
 ]  # fmt: skip
 
 
-def find(database: Database, name: str) -> Finding:
-    return look(database.writer, name, CLOCK, (DAY, DAY_AFTER))
+def find(database: Database, name: str, over: datetime = NEXT_HOUR, days: Days = (DAY, DAY_AFTER)) -> Finding:
+    """What a check finds when the hour `over` has closed."""
+    return look(database.writer, name, CLOCK, days, over + timedelta(hours=1) + CLOSED_FOR)
 
 
-def publish_all(database: Database) -> None:
-    hours = hours_to_publish(database.writer, DAY, DAY_AFTER, everything=True)
+def publish_all(database: Database, first: date = DAY) -> None:
+    hours = hours_to_publish(database.writer, first, DAY_AFTER, everything=True)
     publish_hours(database.writer, hours, ZONE, "test")
     for table in DAY_TABLES:
-        compute_days(database.writer, table, DAY, DAY_AFTER, "test")
+        compute_days(database.writer, table, first, DAY_AFTER, "test")
+
+
+def polls(location: str, *hours: datetime) -> list[ObservationMessage]:
+    """All that is expected of a location in these hours."""
+    return [seen(minute, location, aqi=1, hour=hour) for hour in hours for minute in range(0, 60, 6)]
 
 
 def tamper(database: Database, *statements: str) -> None:
@@ -168,21 +177,89 @@ def test_damage_is_found_and_named(database: Database, published: MemoryLog, dam
     assert text in found.text
 
 
+# ---------------------------------------------------------------- gaps
+
+
+def hours_after(number: int) -> datetime:
+    return NEXT_HOUR + timedelta(hours=number)
+
+
 def test_an_hour_in_which_nothing_was_observed_is_a_gap(database: Database, published: MemoryLog) -> None:
-    published.append(seen(0, hour=NEXT_HOUR + timedelta(hours=3)))
+    published.append(seen(0, hour=hours_after(3)))
     published.store()
     publish_all(database)
-    found = find(database, "gaps")
+    found = find(database, "gaps", over=hours_after(3))
     assert found.text.startswith("2 hours without any observation, first 2025-06-02 05:00:00+00")
 
 
-def test_a_location_counts_as_expected_from_its_first_hour_on_until_it_is_switched_off(
+def test_hours_are_gaps_until_the_day_ends_once_they_have_closed(database: Database, published: MemoryLog) -> None:
+    assert find(database, "gaps", over=hours_after(1)).text.startswith(
+        "1 hours without any observation, first 2025-06-02 05:00:00+00"
+    )
+    assert find(database, "gaps", over=hours_after(50)).figures["hours"] == 12
+
+
+def test_hours_are_gaps_from_the_start_of_a_day_on_which_nothing_was_observed_at_first_or_at_all(
     database: Database, published: MemoryLog
 ) -> None:
-    published.append(*(seen(minute, "Kemayoran", hour=NEXT_HOUR) for minute in range(0, 60, 6)))
-    published.append(*(seen(minute, "Cinere", hour=NEXT_HOUR + timedelta(hours=1)) for minute in range(0, 60, 6)))
+    tomorrow = (DAY_AFTER, DAY_AFTER + timedelta(days=1))
+    assert find(database, "gaps", over=hours_after(50), days=tomorrow).text.startswith(
+        "24 hours without any observation, first 2025-06-02 17:00:00+00"
+    )
+    published.append(seen(0, hour=hours_after(-5 * 24)))
+    published.store()
+    publish_all(database, DAY - timedelta(days=7))
+    assert find(database, "gaps").figures["hours"] == 10
+    assert find(database, "gaps", days=(DAY - timedelta(days=7), DAY)).figures["hours"] == 5 * 24 - 12
+
+
+def test_before_anything_was_observed_nothing_is_a_gap(database: Database, published: MemoryLog) -> None:
+    assert find(database, "gaps", days=(DAY - timedelta(days=7), DAY)).passed
+
+
+# ---------------------------------------------------------------- completeness
+
+
+def test_a_location_is_expected_from_its_first_hour_on_until_it_is_switched_off(
+    database: Database, published: MemoryLog
+) -> None:
+    published.append(*polls("Kemayoran", NEXT_HOUR), *polls("Cinere", hours_after(1)))
     published.store()
     publish_all(database)
-    assert find(database, "completeness").figures == {"observed": 61, "expected": 80}
+    assert find(database, "completeness", over=hours_after(1)).figures == {"observed": 61, "expected": 80}
     tamper(database, "update locations set is_active = false where name in ('Krukut', 'Kemayoran')")
-    assert find(database, "completeness").figures == {"observed": 61, "expected": 60}
+    assert find(database, "completeness", over=hours_after(1)).figures == {"observed": 61, "expected": 60}
+
+
+def test_a_location_that_is_silent_all_day_is_expected_since_it_has_an_hour(
+    database: Database, published: MemoryLog
+) -> None:
+    published.append(*polls("Kemayoran", hours_after(-48)))
+    published.store()
+    publish_all(database, DAY - timedelta(days=7))
+    found = find(database, "completeness")
+    assert found.text == "25.6% of 160 expected observations. Least: Kemayoran 0 %."
+
+
+def test_an_outage_of_the_whole_city_at_the_start_or_the_end_of_a_day_is_missed_polls(
+    database: Database, published: MemoryLog
+) -> None:
+    published.append(*polls("Krukut", hours_after(-24)), *polls("Cinere", hours_after(-24)))
+    published.store()
+    publish_all(database, DAY - timedelta(days=7))
+    assert find(database, "completeness").figures == {"observed": 41, "expected": 2 * 12 * 10}
+    assert find(database, "completeness", over=hours_after(12)).figures == {"observed": 41, "expected": 2 * 24 * 10}
+
+
+def test_a_location_of_the_catalogue_without_any_hour_is_expected_since_it_was_brought_in(
+    database: Database, published: MemoryLog
+) -> None:
+    tamper(database, "update locations set created_at = '2025-06-02T03:30Z' where name = 'Gunung'")
+    assert find(database, "completeness").text == "80.0% of 50 expected observations. Least: Gunung 0 %."
+    tamper(database, "update locations set created_at = '2025-05-01T03:30Z' where name = 'Gunung'")
+    assert find(database, "completeness").figures["expected"] == 60, "nobody polled before the first hour of all"
+
+
+def test_imported_locations_are_expected_only_between_their_own_hours(database: Database, published: MemoryLog) -> None:
+    tamper(database, "update locations set origin = 'import' where name = 'Cinere'")
+    assert find(database, "completeness", over=hours_after(2)).figures == {"observed": 40, "expected": 60}

@@ -1,24 +1,24 @@
 """The backfill as one Dagster run in this process: what it does to the tables, and what Dagster's storage keeps."""
 
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
 from datetime import UTC, date, datetime, timedelta
-from socket import gethostname
 
 import dagster as dg
 import psutil
 import pytest
-from kafka import KafkaProducer
 
 from lambda_pipeline.automation.backfill import run_backfill
+from lambda_pipeline.automation.workers import PROCESS_TAG, signature
 from lambda_pipeline.batch.assets import ASSET_NAMES
 from lambda_pipeline.batch.survey import Survey, survey
 from lambda_pipeline.domain.catalogue import City
-from lambda_pipeline.domain.observation import ObservationMessage, encode
 from lambda_pipeline.errors import BatchRunFailedError, DatabaseUnavailableError
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.topic import Topic
-from lambda_pipeline_tests.integration.dagster_runs import consume
+from lambda_pipeline_tests.automation.started_runs import started_run
+from lambda_pipeline_tests.integration.dagster_runs import PLACES, Produce, consume
 from lambda_pipeline_tests.integration.serving_data import message, some_days
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
@@ -27,26 +27,8 @@ pytestmark = pytest.mark.integration
 FIRST, UNTIL = date(2025, 3, 3), date(2025, 3, 6)
 DAYS = ["2025-03-03", "2025-03-04", "2025-03-05"]
 START = datetime(2025, 3, 2, 17, tzinfo=UTC)  # the first day's midnight in Jakarta
-PLACES = ("Cinere", "Gunung")
-DEADLINE = 60.0
 TABLES = ("raw_data", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "batch_coverage")
 NOT_COMPARED = ("id", "created_at", "updated_at")
-
-
-@pytest.fixture
-def produce(kafka: KafkaConnection, topic: Topic) -> Callable[[Sequence[ObservationMessage | bytes]], None]:
-    """Append records, those of a place to one and the same partition."""
-
-    def send(messages: Sequence[ObservationMessage | bytes]) -> None:
-        producer = KafkaProducer(**kafka.client_settings("test"), acks="all")
-        for one in messages:
-            is_message = isinstance(one, ObservationMessage)
-            partition = PLACES.index(one.location) if is_message else 0  # type: ignore[union-attr]
-            producer.send(topic.name, encode(one) if is_message else one, partition=partition)  # type: ignore[arg-type]
-        producer.flush(DEADLINE)
-        producer.close()
-
-    return send
 
 
 def contents(database: Database) -> dict[str, list[str]]:
@@ -74,7 +56,7 @@ def metadata(record: dg.EventLogRecord) -> dict[str, object]:
 
 
 def test_every_partition_of_every_asset_is_materialized_with_rows_window_and_positions(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     messages = some_days(START, 3, PLACES)
     produce([*messages, b"no observation"])
@@ -111,7 +93,7 @@ def test_every_partition_of_every_asset_is_materialized_with_rows_window_and_pos
 
 
 def test_the_run_itself_is_kept_as_a_success_of_the_job(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     produce([message("Cinere", START, aqi=1)])
     run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1))
@@ -126,7 +108,7 @@ def test_the_run_itself_is_kept_as_a_success_of_the_job(
 
 
 def test_running_it_again_gives_the_same_rows(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     messages = some_days(START, 3, PLACES)
     produce(messages)
@@ -144,7 +126,7 @@ def test_running_it_again_gives_the_same_rows(
 
 
 def test_all_that_is_new_is_stored_but_only_the_asked_days_are_published(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     produce([message("Cinere", START + timedelta(days=n, hours=1), aqi=n) for n in range(4)])
     done = run_backfill(jakarta, HISTORY_START, date(2025, 3, 4), date(2025, 3, 6))
@@ -154,7 +136,7 @@ def test_all_that_is_new_is_stored_but_only_the_asked_days_are_published(
 
 
 def test_closed_only_leaves_the_open_hour_to_the_speed_layer(
-    database: Database, kafka: KafkaConnection, topic: Topic, produce: Callable[..., None]
+    database: Database, kafka: KafkaConnection, topic: Topic, produce: Produce
 ) -> None:
     now = datetime.now(UTC).replace(microsecond=0)
     if now.minute >= 57:  # an hour that stays open for as long as this test may take
@@ -218,7 +200,7 @@ def test_errors_of_the_assets_pass_through_and_the_run_is_kept_as_failed(
 
 
 def test_one_asset_can_be_recomputed_by_itself(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     produce([message("Cinere", START, aqi=1)])
     run_backfill(jakarta, HISTORY_START, FIRST, UNTIL)
@@ -230,7 +212,7 @@ def test_one_asset_can_be_recomputed_by_itself(
 
 
 def test_a_blocking_check_stops_the_run_before_anything_is_published_and_says_why(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     produce([message("Cinere", START, aqi=1)])
     run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, assets=["raw_data"])
@@ -242,7 +224,7 @@ def test_a_blocking_check_stops_the_run_before_anything_is_published_and_says_wh
 
 
 def test_a_survey_says_what_a_run_then_does(
-    database: Database, kafka: KafkaConnection, topic: Topic, produce: Callable[..., None], jakarta: City
+    database: Database, kafka: KafkaConnection, topic: Topic, produce: Produce, jakarta: City
 ) -> None:
     produce([message("Cinere", START + timedelta(hours=n), aqi=n) for n in range(3)])
     consume(database, kafka, topic, 3)
@@ -258,9 +240,7 @@ def test_a_survey_says_what_a_run_then_does(
     assert survey(database.writer, kafka, topic.name, FIRST, UNTIL, everything=True) == Survey(0, 3, 3, 0)
 
 
-def test_whoever_waits_is_told_how_far_it_is(
-    database: Database, topic: Topic, produce: Callable[..., None], jakarta: City
-) -> None:
+def test_whoever_waits_is_told_how_far_it_is(database: Database, topic: Topic, produce: Produce, jakarta: City) -> None:
     class Told:
         def __init__(self) -> None:
             self.steps: dict[str, list[tuple[int, int]]] = {}
@@ -275,15 +255,17 @@ def test_whoever_waits_is_told_how_far_it_is(
     assert told.steps["hourly_aggregations"] == [(n, 5) for n in range(1, 6)]
 
 
-def test_the_run_of_a_backfill_that_was_killed_does_not_count_as_running_for_ever(topic: Topic, jakarta: City) -> None:
+def test_a_run_is_signed_by_its_process_and_one_whose_process_was_killed_is_ended(topic: Topic, jakarta: City) -> None:
+    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1), assets=["peak_hours"])
+    killed = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     with dg.DagsterInstance.get() as instance:
-        job = dg.GraphDefinition("batch_layer").to_job()
-        for process in ("4000000/1.00", str(psutil.Process().pid)):  # never existed; a number that came again
-            run = instance.create_run_for_job(job, tags={"lambda_pipeline/process": f"{gethostname()} {process}"})
-            instance.report_dagster_event(
-                dg.DagsterEvent(dg.DagsterEventType.RUN_START.value, "batch_layer"), run.run_id
-            )
-    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1))
+        (run,) = instance.get_runs()
+        assert run.tags[PROCESS_TAG] == signature(run.run_id, psutil.Process())
+        dead = started_run(instance, lambda run_id: signature(run_id, psutil.Process(killed.pid)))
+    killed.kill()
+    killed.wait()
+    run_backfill(jakarta, HISTORY_START, FIRST, FIRST + timedelta(days=1), assets=["peak_hours"])
     with dg.DagsterInstance.get() as instance:
-        found = [run.status for run in instance.get_runs()]
-    assert sorted(found, key=str) == [dg.DagsterRunStatus.FAILURE] * 2 + [dg.DagsterRunStatus.SUCCESS]
+        assert {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))} == {
+            dead
+        }

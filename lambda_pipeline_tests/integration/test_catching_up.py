@@ -1,27 +1,41 @@
 """The sensors on a real database: what is stale, what they ask Dagster for, what they note."""
 
-import os
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from socket import gethostname
 
 import dagster as dg
+import psutil
 import pytest
 import sqlalchemy as sa
+from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
 
 from lambda_pipeline.automation.failures import build_failure_sensor
 from lambda_pipeline.automation.jobs import JOB_NAME, build_job, resources
 from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
 from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
+from lambda_pipeline.automation.workers import signature
 from lambda_pipeline.batch.assets import build_assets
 from lambda_pipeline.batch.catch_up import CLOSED_FOR, SETTLE, load_attempts, stale_days
 from lambda_pipeline.batch.checks import build_checks
 from lambda_pipeline.batch.days import DAY_TABLES, compute_days
+from lambda_pipeline.batch.partitions import range_tags
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline_tests.automation.started_runs import started_run
 from lambda_pipeline_tests.cli.commands import SETTINGS
-from lambda_pipeline_tests.integration.observations import DAY, HOUR, NEXT_HOUR, ZONE, MemoryLog, publish, seen
+from lambda_pipeline_tests.integration.observations import (
+    DAY,
+    DAY_AFTER,
+    HOUR,
+    NEXT_HOUR,
+    ZONE,
+    MemoryLog,
+    publish,
+    seen,
+)
 from lambda_pipeline_tests.integration.speed_daemons import Feed
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
@@ -213,6 +227,29 @@ def test_a_run_that_a_check_blocks_is_tried_again_later_and_not_at_every_tick(
     assert load_attempts(database.writer)[DAY].run_key == request.run_key
 
 
+def test_runs_whose_process_is_gone_do_not_hold_up_their_days_and_the_queue(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    log = MemoryLog(database)
+    log.append(seen(0))
+    log.consume()
+    sensor = build_stale_hours_sensor(JOB, ZONE, HISTORY_START)
+    tick(sensor, instance)
+    age(database)
+    ours = started_run(instance, lambda run: signature(run, psutil.Process()), range_tags(DAY, DAY_AFTER))
+    assert "2025-06-02 is being recomputed" in tick(sensor, instance).skip_message
+    instance.report_run_failed(instance.get_runs()[0])
+    dead = {
+        started_run(instance, lambda run: f"{gethostname()} 4000000 1.00 {run}", range_tags(DAY, DAY_AFTER))
+        for _ in range(2)  # as many as may run at once
+    }
+    assert len(tick(sensor, instance).run_requests) == 1
+    assert {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.FAILURE]))} == {
+        ours, *dead,
+    }  # fmt: skip
+    assert not instance.get_runs(dg.RunsFilter(statuses=ACTIVE_RUN_STATUSES)), "the queue counts these"
+
+
 def test_days_before_the_start_of_history_are_named_with_the_setting(
     database: Database, instance: dg.DagsterInstance
 ) -> None:
@@ -282,17 +319,8 @@ def test_the_failure_sensor_names_the_days_and_the_cause(
         .execute_in_process(instance=instance, partition_key="2025-06-02", raise_on_error=False)
     )
     assert not result.success
-    context = dg.build_run_status_sensor_context(
-        sensor_name="run_failures",
-        dagster_run=result.dagster_run,
-        dagster_instance=instance,
-        dagster_event=result.get_run_failure_event(),
-    ).for_run_failure()
-    found = build_failure_sensor(None)(context)
-    assert isinstance(found, dg.SkipReason)
-    assert found.skip_message is not None
+    found = tick(build_failure_sensor(None), instance)
     assert found.skip_message.startswith(
         f"Run {result.run_id[:8]} of batch_layer on 2025-06-02 failed: raw_data: "
         "lambda_pipeline.errors.BrokerUnavailableError: Kafka at 127.0.0.1:1 is not answering"
     )
-    assert os.environ.get("ALERT_WEBHOOK_URL") is None

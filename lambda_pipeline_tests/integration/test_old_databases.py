@@ -143,19 +143,22 @@ def test_v2_is_joined_by_location_and_timestamp_and_its_tables_live_on(old: Data
         ]
 
 
-def test_the_views_of_v2_have_its_columns_and_one_id_a_row(old: Database, jakarta: City) -> None:
+def test_the_views_of_v2_have_its_columns_of_the_same_kinds_and_one_id_a_row(old: Database, jakarta: City) -> None:
     create_old(old, V2, *V2_EXTRAS, FILL_TRAFFIC, FILL_AQI)
     taken(old, jakarta)
     publish(old)
-    query = "select attname from pg_attribute where attrelid = cast(:name as regclass) and attnum > 0 order by attnum"
+    query = (  # numbers are "N", texts "S", times "D", booleans "B", however wide
+        "select attname, typcategory::text from pg_attribute a join pg_type t on t.oid = a.atttypid "
+        "where attrelid = cast(:name as regclass) and attnum > 0 order by attnum"
+    )
+
+    def columns(name: str) -> list[tuple[str, str]]:
+        return [(row.attname, row.typcategory) for row in old.rows(query, name=name)]
+
     for table in ("traffic_data", "aqi_data"):
-        before, after = (
-            [r.attname for r in old.rows(query, name=f"{schema}.{table}")] for schema in ("legacy", "public")
-        )
-        assert after == before
+        assert columns(f"public.{table}") == columns(f"legacy.{table}")
         assert old.scalar(f"select count(*) - count(distinct id) from {table}") == 0
-    summary = [row.attname for row in old.rows(query, name="public.daily_summary")]
-    assert set(summary) == {r.attname for r in old.rows(query, name="legacy.daily_summary")} | {"created_at"}
+    assert set(columns("public.daily_summary")) == {*columns("legacy.daily_summary"), ("created_at", "D")}
 
 
 def test_what_the_log_still_holds_of_the_old_rows_counts_once(old: Database, jakarta: City) -> None:

@@ -146,6 +146,23 @@ def test_fractions_of_a_second_and_capitals_and_spaces_make_other_keys(old: Data
     assert fates(taken(old, jakarta)) == {"raw_data": (12, 12, 0, 0, 0, 0)}
 
 
+def test_a_third_table_is_compared_with_what_stays_and_not_with_what_was_set_aside(
+    old: Database, jakarta: City
+) -> None:
+    create_old(old, ["raw_data", "realtime_data", "traffic_data", "aqi_data"])
+    insert(old, "raw_data", {**KEY, "aqi_value": 10})
+    insert(old, "realtime_data", {**KEY, "aqi_value": 20, "traffic_level": 3})
+    insert(old, "traffic_data", {**KEY, "traffic_level": 4, "current_speed": 30})
+    insert(old, "aqi_data", {**KEY, "aqi_value": 20})
+    assert fates(taken(old, jakarta)) == {
+        "raw_data": (1, 1, 0, 0, 0, 0),
+        "realtime_data": (1, 0, 0, 1, 0, 0),
+        "traffic_data": (1, 0, 1, 0, 0, 0),
+        "aqi_data": (1, 0, 0, 1, 0, 0),
+    }
+    assert observations(old, "aqi_value, traffic_level, current_speed") == [(10, 4, 30.0)]
+
+
 def test_what_both_layers_of_master_hold_counts_once_unless_they_disagree(old: Database, jakarta: City) -> None:
     create_old(old, ["raw_data", "realtime_data"])
     rows = [{**KEY, "location": name} for name in ("same", "filled", "otherwise", "only live")]

@@ -1,6 +1,7 @@
 """Upgrading the first system's databases: all or nothing, once, by whoever may, and as a user would."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
@@ -12,6 +13,7 @@ from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage import legacy_rows, migrate
 from lambda_pipeline.storage.engine import Timeouts, make_engine
+from lambda_pipeline.storage.legacy_rows import Takeover
 from lambda_pipeline.storage.migrate import newest_version, upgrade
 from lambda_pipeline_tests.cli import commands
 from lambda_pipeline_tests.integration.old_databases import (
@@ -64,6 +66,18 @@ def either(request: pytest.FixtureRequest) -> Database:
 
 
 # ---------------------------------------------------------------- all or nothing, and once
+
+
+def test_whoever_waits_is_told_what_is_done_and_how_far_it_is(master: Database, jakarta: City) -> None:
+    told: list[tuple[str, float]] = []
+    upgrade(master.owner, Takeover(jakarta, HISTORY_START, lambda what, share: told.append((what, share))))
+    assert [what for what, _ in told] == [
+        "reading raw_data", "comparing", "storing December 2024", "storing January 2025",
+        f"storing {datetime.now(UTC):%B %Y}", "done",
+    ]  # fmt: skip
+    shares = [share for _, share in told]
+    assert shares == sorted(set(shares))
+    assert (shares[0], shares[-1]) == (0, 1)
 
 
 def test_without_a_takeover_an_old_database_is_refused_untouched_with_the_command(either: Database) -> None:

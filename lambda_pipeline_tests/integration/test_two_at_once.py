@@ -7,16 +7,18 @@ import threading
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
+from inspect import signature
 
 import pytest
 import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import prepare, swap
 from lambda_pipeline.batch.raw_data import import_observations, store_chunk
+from lambda_pipeline.errors import DatabaseUnavailableError
 from lambda_pipeline.speed.commit import commit_micro_batch
-from lambda_pipeline.storage.engine import make_engine, session
+from lambda_pipeline.storage.engine import bound_transaction, make_engine, session
 from lambda_pipeline_tests.integration.observations import HOUR, ZONE, MemoryLog, keys, observed, publish, seen, served
-from lambda_pipeline_tests.integration.union.moments import Moments
+from lambda_pipeline_tests.integration.union.moments import Moments, driver
 from lambda_pipeline_tests.processes import wait_for
 from lambda_pipeline_tests.servers import Database
 
@@ -24,6 +26,12 @@ pytestmark = pytest.mark.integration
 MOST_MOMENTS = 16
 _WAITS = (
     "select count(*) from pg_locks where locktype = 'advisory' and not granted "
+    "and database = (select oid from pg_database where datname = current_database())"
+)
+
+
+_SWAPS = (  # sessions that hold the publish lock exclusively
+    "select count(*) from pg_locks where locktype = 'advisory' and granted and mode = 'ExclusiveLock' and objid = 1 "
     "and database = (select oid from pg_database where datname = current_database())"
 )
 
@@ -81,6 +89,40 @@ def test_a_swap_and_a_commit_of_the_same_observation(database: Database, other: 
         assert keys(database, "realtime_data") == []
         assert database.scalar("select count(*) from stream_offsets") == moment + 1
     assert race.waited
+
+
+_BOUNDS = "transaction_timeout", "idle_in_transaction_session_timeout", "lock_timeout"
+
+
+def test_a_publisher_that_freezes_inside_a_swap_stops_no_commit_for_long(
+    database: Database, other: sa.Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server ends its transaction: after one idle second here, ten in operation."""
+    moments = Moments(database.writer)
+    monkeypatch.setattr("lambda_pipeline.batch.publish.bound_transaction", partial(bound_transaction, idle_seconds=1))
+    for number, moment in enumerate((5, 14)):  # with the lock; with the hour replaced
+        hour = HOUR + timedelta(hours=number)
+        log = MemoryLog(database)
+        log.append(seen(0, hour=hour), seen(1, hour=hour))
+        log.consume(end=1)
+        log.store()
+        bounds: list[str] = []
+
+        def freeze(connection: sa.Connection, log: MemoryLog = log, bounds: list[str] = bounds) -> None:
+            cursor = driver(connection).cursor()
+            bounds += [cursor.execute(f"show {name}").fetchone()[0] for name in _BOUNDS]
+            assert database.scalar(_SWAPS) == 1
+            assert commit_micro_batch(other, log.micro_batch({0: (1, 2)}), ZONE) == 1
+
+        with session(database.writer) as connection:
+            prepare(connection, [hour], ZONE)
+            with pytest.raises(DatabaseUnavailableError, match="took too long"), moments.at(moment, freeze):
+                swap(connection, hour, ZONE, "test")
+        assert bounds == ["1min", "1s", "30s"]
+        assert served(database, hour) == ("speed", 2, 0, 0, 0, 0)
+        publish(database, hour)
+        assert served(database, hour) == ("batch", 2, 0, 0, 0, 0)
+    assert signature(bound_transaction).parameters["idle_seconds"].default == 10
 
 
 def test_a_publish_and_what_is_stored_of_its_hour_meanwhile(database: Database, other: sa.Engine) -> None:

@@ -1,14 +1,14 @@
--- Hours between the first and the last published hour of the window in which no location was observed, and records
--- that left the log before anybody read them.
-with bounds as (
-    select min(hour_start) as first, max(hour_start) as last
-    from published_hours
-    where city_date >= :first and city_date < :until
-),
-missing as (
+-- Closed hours of the window, from the first one that was ever published on, in which no location was observed; and
+-- records that left the log before anybody read them.
+with missing as (
     select expected.hour_start
-    from bounds, generate_series(bounds.first, bounds.last, interval '1 hour') as expected (hour_start)
-    where not exists (select from published_hours p where p.hour_start = expected.hour_start)
+    from generate_series(
+        greatest(:start_at, (select min(hour_start) from published_hours)),
+        least(:end_at, :closed_at) - interval '1 hour',
+        interval '1 hour'
+    ) as expected (hour_start)
+    where exists (select from published_hours)
+      and not exists (select from published_hours p where p.hour_start = expected.hour_start)
 )
 select
     (select count(*) from missing) as hours,

@@ -43,11 +43,12 @@ select
         when rank = 1 then null
         when copy > 1 then 'an earlier row of the table has this location and timestamp'
         when contradicts then 'another table has other values for this location and timestamp'
-    end as reason
+    end as reason,
+    copy = 1 and contradicts as contradicts
 from compared
 union all
 select
     table_no, place, id, location, timestamp, latitude, longitude, aqi_value, traffic_level, current_speed,
-    free_flow_speed, created_at, bad_measures, 'rejected', no_place
+    free_flow_speed, created_at, bad_measures, 'rejected', no_place, false
 from old_rows
 where no_place is not null

@@ -76,13 +76,13 @@ class Moments:
     def _on_statement(self, connection: sa.Connection, *_: object) -> None:
         if self._rows is not None and self._is_new:
             self._is_new = False
-            _driver(connection).cursor().execute(f"select set_config('proof.rows_left', '{self._rows}', true)")
+            driver(connection).cursor().execute(f"select set_config('proof.rows_left', '{self._rows}', true)")
         self._pass(connection)
 
     def _on_commit(self, connection: sa.Connection) -> None:
         self._pass(connection)
         if self._action_after is not None:
-            _driver(connection).commit()
+            driver(connection).commit()
             self.committed += 1
             self._action_after(connection)
         self.committed += 1
@@ -107,7 +107,8 @@ def prepare_deaths(owner: sa.Engine, tables: tuple[str, ...]) -> None:
             )
 
 
-def _driver(connection: sa.Connection) -> Any:
+def driver(connection: sa.Connection) -> Any:
+    """The driver's connection, whose statements are no moments."""
     return connection.connection.driver_connection
 
 
@@ -117,5 +118,5 @@ def _raise(_: sa.Connection) -> None:
 
 def _vanish(connection: sa.Connection) -> None:
     """The server sees no more than a connection that ends."""
-    _driver(connection).close()
+    driver(connection).close()
     raise DiedError
