@@ -103,8 +103,9 @@ class Settings(BaseSettings):
         "https://api.waqi.info", alias="LAMBDA_AQICN_URL", description="Base address of the AQICN API."
     )
     speed_max_records: int = Field(
-        30_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000, description="Most records of one speed commit."
-    )
+        30_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000,
+        description="Most records of one speed commit, which also ends at 16 MiB of values.",
+    )  # fmt: skip
     speed_max_wait_seconds: float = Field(
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
         description="Longest that the speed daemon lets a record wait for others before it is committed, in seconds.",

@@ -24,6 +24,7 @@ from lambda_pipeline.speed.gaps import find_gap, gap_error, note_gap
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import LogPartition, Position, mark_cut, positions, register_partitions
 from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.stream.intake import Intake
 from lambda_pipeline.stream.reader import LogBounds
 from lambda_pipeline.stream.topic import Topic
 
@@ -35,7 +36,8 @@ _ABSENT_MS = 60_000  # after which one that does not poll holds up a rebalance n
 _BOOTSTRAP_MS = 3_000
 _TRY_AGAIN_SECONDS = 5.0
 _ASK_SECONDS = 1.0  # for a question to the broker; asked again if it takes longer
-_FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together: bounds memory
+_FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together, as the log holds them
+_INTAKE_BYTES = 4 * 1024 * 1024  # of values, unpacked
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -57,9 +59,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._is_known = False  # whether the broker has named the topic
         self._try_again = 0.0  # when to ask again about partitions that the broker said nothing about
         self._assignor = CooperativeStickyAssignor()
+        self._intake = Intake(_INTAKE_BYTES)
         with broker_errors(connection):
             self._consumer: Any = KafkaConsumer(
                 **connection.client_settings("speed"),
+                value_deserializer=self._intake,
                 group_id=group,
                 partition_assignment_strategy=(self._assignor,),
                 enable_auto_commit=False,
@@ -105,14 +109,14 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- called by the daemon
 
     def poll(self, seconds: float, max_records: int) -> list[tuple[LogPartition, list[Record]]]:
-        """The next records of this consumer's partitions.
+        """The next records of this consumer's partitions, some megabytes of values at most.
 
         Raises TopicRecreatedError, CorruptLogError, BrokerUnavailableError, KafkaError.
         """
         self._require_same_log()  # before the poll: what that has brought counts as read, whatever is raised after it
         self._finish_join()
         try:
-            polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=max_records)
+            polled = self._intake.poll(self._consumer, int(seconds * 1000), max_records)
         except CorruptRecordError as error:
             # The client would look at the broken batch for ever: it is not to be asked again.
             raise CorruptLogError(
