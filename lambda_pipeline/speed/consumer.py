@@ -121,7 +121,7 @@ class SpeedDaemon:
         else:
             came = False
             committer.wait(_KEEP_EVERY, until_idle=membership.has_new)
-            if not committer.has_room:
+            if not self._may_submit(membership, committer):
                 membership.keep(_KEEP_EVERY)
                 self._builder.drop(membership.sync())
         if self._is_due(came) and self._may_submit(membership, committer):
@@ -139,13 +139,16 @@ class SpeedDaemon:
         return committer.has_room and not self._builder.room and not membership.has_new
 
     def _drain(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
-        """Commit all that was fetched: the log may not hold it any more."""
+        """Commit all that was fetched: the log may not hold it any more. Stays a member meanwhile."""
         while not stop.is_set():
             committer.wait(_KEEP_EVERY, until_idle=True)
             self._settle(membership, committer)
-            if not committer.is_busy:
-                if self._builder.is_empty:
-                    return
+            if committer.is_busy:
+                with suppress(KafkaError):
+                    membership.keep(_KEEP_EVERY)
+            elif self._builder.is_empty:
+                return
+            else:
                 committer.submit(self._builder.take())
 
     def _patience(self, committer: Committer) -> float:
