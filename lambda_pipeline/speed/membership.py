@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, KafkaError
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 
 from lambda_pipeline.domain.log import Record
 from lambda_pipeline.errors import BrokerUnavailableError, CorruptLogError, TopicRecreatedError
@@ -117,11 +117,12 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._finish_join()
         try:
             polled = self._intake.poll(self._consumer, int(seconds * 1000), max_records)
-        except CorruptRecordError as error:
-            # The client would look at the broken batch for ever: it is not to be asked again.
-            raise CorruptLogError(
-                f"{self._topic.name}: {error}", "Restart it; if that does not help, a broker's disk has lost data."
-            ) from error
+        except (CorruptRecordError, UnsupportedCodecError) as error:
+            # The client would look at that batch for ever: it is not to be asked again.
+            advice = "Restart it; if that does not help, a broker's disk has lost data."
+            if isinstance(error, UnsupportedCodecError):
+                advice = "Install the Python library for it (lz4, python-snappy, zstandard), or let producers use gzip."
+            raise CorruptLogError(f"{self._topic.name}: {error}", advice) from error
         self._require_old_log()
         return [
             (self._partitions[tp.partition], records)
