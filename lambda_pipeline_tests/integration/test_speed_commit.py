@@ -239,6 +239,7 @@ def test_what_batch_found_invalid_stays_so_when_the_catalogue_grows(database: Da
     grown = MemoryLog(database).validator
     log.validator = grown
     assert log.consume() == 1
+    assert database.scalar("select array_agg(location) from latest_observations") == ["Krukut"]
     assert publish(database, HOUR) == [1]
     assert keys(database, "served_observations") == [("Krukut", 0)]
 
