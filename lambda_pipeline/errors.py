@@ -70,7 +70,7 @@ class TopicRecreatedError(LogGapError):
 
 
 class CorruptLogError(TerminalError):
-    """A record batch does not match its checksum."""
+    """A record batch cannot be read: it does not match its checksum, or is compressed in a way not known here."""
 
 
 class UnionViolationError(TerminalError):

@@ -1,6 +1,7 @@
 """Every setting of the platform, typed and frozen, built once at the edge from the environment and `.env`."""
 
 import os
+import re
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
@@ -103,8 +104,9 @@ class Settings(BaseSettings):
         "https://api.waqi.info", alias="LAMBDA_AQICN_URL", description="Base address of the AQICN API."
     )
     speed_max_records: int = Field(
-        30_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000, description="Most records of one speed commit."
-    )
+        30_000, alias="LAMBDA_SPEED_MAX_RECORDS", ge=1, le=50_000,
+        description="Most records of one speed commit, which also ends at 16 MiB of values.",
+    )  # fmt: skip
     speed_max_wait_seconds: float = Field(
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
         description="Longest that the speed daemon lets a record wait for others before it is committed, in seconds.",
@@ -143,6 +145,14 @@ class Settings(BaseSettings):
     @classmethod
     def _no_tiles(cls, value: str) -> str:
         return "" if value.lower() == "none" else value
+
+    @field_validator("kafka_bootstrap_servers")
+    @classmethod
+    def _are_brokers(cls, value: str | None) -> str | None:
+        """Here, since Kafka's client raises a bare ValueError."""
+        if value is not None and not all(map(_is_broker, value.split(","))):
+            raise ValueError("cannot be read; write host:port, or several of them with commas between")
+        return value
 
     @field_validator("database_url", "owner_database_url", "reader_database_url", "dagster_database_url")
     @classmethod
@@ -214,6 +224,14 @@ def _refuse_bad_address(url: str) -> None:
         is_plain = False
     if not is_plain:
         raise ValueError(f"cannot be read; {form}, in which @ : / ? # of a password are %40 %3A %2F %3F %23")
+
+
+_BROKER = re.compile(r"(\w+://)?([^\s:/@\[\]]+|\[[^\s/@\[\]]+\])(:(?P<port>\d{1,5}))?", re.ASCII)
+
+
+def _is_broker(address: str) -> bool:
+    found = _BROKER.fullmatch(address.strip())
+    return found is not None and 0 < int(found["port"] or 9092) < 65536
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:

@@ -151,6 +151,12 @@ def test_dagsters_address_gets_the_driver_that_dagster_works_with(monkeypatch: p
     assert found.get_secret_value() == "postgresql+psycopg2://u:p@h:5432/d?host=/run"
 
 
+@pytest.mark.parametrize("value", ["h", "h:9092", "10.0.0.1:9092, h.example:9093", "[::1]:9092", "SASL_SSL://h:9094"])
+def test_brokers_are_named_as_kafkas_client_reads_them(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", value)
+    assert load_settings().kafka_bootstrap_servers == value
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -169,6 +175,10 @@ def test_dagsters_address_gets_the_driver_that_dagster_works_with(monkeypatch: p
         ("LAMBDA_READER_DATABASE_URL", "postgresql://u:very@secret@h/d"), ("DATABASE_URL", "postgresql:verysecret"),
         ("DATABASE_URL", "postgresql://u:verysecret#1@h/d"), ("DATABASE_URL", "postgresql://[verysecret"),
         ("LAMBDA_DAGSTER_DATABASE_URL", "mysql://u:verysecret@h/d"),
+        *(("KAFKA_BOOTSTRAP_SERVERS", value) for value in (
+            "localhost:abc", "localhost:", "localhost:0", "localhost:65536", ":9092", "h:9092,", "[::1", "::1", "h:1/x",
+            "user@h:1", "PLAINTEXT://h:x",
+        )),
     ],
 )  # fmt: skip
 def test_a_wrong_value_is_refused_by_the_name_of_its_setting_without_a_secret(

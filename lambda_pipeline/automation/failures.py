@@ -8,6 +8,7 @@ No `from __future__ import annotations` here: Dagster reads the context's annota
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -45,10 +46,7 @@ def build_failure_sensor(
     )  # fmt: skip
     def run_failures(context: dg.SensorEvaluationContext) -> dg.SkipReason:
         now = clock()
-        if context.cursor:
-            known = msgspec.json.decode(context.cursor, type=_Known)
-        else:
-            known = _Known(since=(now - _LOOK_BACK).timestamp())
+        known = _remember(context.cursor, now)
         texts, waiting, refusal = _tell(context, webhook, known)
         _forget(known, waiting, now)
         context.update_cursor(msgspec.json.encode(known).decode())
@@ -59,6 +57,14 @@ def build_failure_sensor(
         return dg.SkipReason(f"{' '.join(texts)} ({where})" if texts else "no run has failed")
 
     return run_failures
+
+
+def _remember(cursor: str | None, now: datetime) -> _Known:
+    """What the cursor says; at first, or after a sensor of this name that had another one, a short look back."""
+    with suppress(msgspec.DecodeError):
+        if cursor:
+            return msgspec.json.decode(cursor, type=_Known)
+    return _Known(since=(now - _LOOK_BACK).timestamp())
 
 
 def _tell(

@@ -6,18 +6,23 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import typer
+
+from lambda_pipeline.errors import TransientError
 
 if TYPE_CHECKING:
     from lambda_pipeline.domain.city_time import CityClock
     from lambda_pipeline.settings import Settings
 
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between attempts while a server is away
 FROM = typer.Option(..., "--from", metavar="DAY", help="First day, in city time (2025-01-31).")
 TO = typer.Option(..., "--to", metavar="DAY", help="The day after the last one.")
 
@@ -111,6 +116,19 @@ def stop_on_signals() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def persist(attempt: Callable[[], T], stop: threading.Event) -> T:
+    """What `attempt` returns, tried again while a server is away. Ends the command, regularly, once `stop` is set."""
+    pause = _FIRST_PAUSE
+    while not stop.is_set():
+        try:
+            return attempt()
+        except TransientError as error:
+            log.warning("waiting %.1f s: %s", pause, error)
+            stop.wait(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+    raise typer.Exit
 
 
 def utc_now() -> datetime:

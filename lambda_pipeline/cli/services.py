@@ -46,9 +46,9 @@ def ingest(
 
     require_keys(settings)
     interval = poll_interval(settings, settings.city)
-    with running_stack(settings, "ingest") as stack, common.stop_on_signals() as stop:
-        stack.prepare(interval)
-        stack.settle_origin(is_simulated=simulated)
+    with running_stack(settings, "ingest", prepared=False) as stack, common.stop_on_signals() as stop:
+        common.persist(partial(stack.prepare, interval), stop)
+        common.persist(partial(stack.settle_origin, is_simulated=simulated), stop)
         connection = stack.addresses().connection()
         prepare = partial(ensure_topic, connection, settings.kafka_topic, settings.kafka_partitions)
         try:
@@ -93,19 +93,21 @@ def speed(
     from lambda_pipeline.storage.engine import COMMIT_TIMEOUTS, make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
-    with running_stack(settings, "speed") as stack, common.stop_on_signals() as stop:
-        addresses = stack.addresses()
-        topic = ensure_topic(addresses.connection(), settings.kafka_topic, settings.kafka_partitions)
+    with running_stack(settings, "speed", prepared=False) as stack, common.stop_on_signals() as stop:
+        common.persist(stack.make_ready, stop)
+        addresses, connection = stack.addresses(), stack.addresses().connection()
+        make_topic = partial(ensure_topic, connection, settings.kafka_topic, settings.kafka_partitions)
+        topic = common.persist(make_topic, stop)
         engine = make_engine(addresses.writer_url, "speed", COMMIT_TIMEOUTS)
         options = SpeedOptions(
             settings.kafka_consumer_group, settings.speed_max_records, settings.speed_max_wait_seconds
         )
         try:
             if reset_to is not None:
-                changed = reset_offsets(engine, addresses.connection(), topic, reset_to.value)
+                changed = common.persist(partial(reset_offsets, engine, connection, topic, reset_to.value), stop)
                 log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
             _spare_garbage_collection()
-            SpeedDaemon(engine, addresses.connection(), topic, options).run(stop)
+            common.persist(lambda: SpeedDaemon(engine, connection, topic, options).run(stop), stop)
         finally:
             engine.dispose()
 

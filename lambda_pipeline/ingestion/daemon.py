@@ -148,7 +148,10 @@ class _Loop:
     def _look_at_spool(self) -> None:
         is_full = self._publisher.is_full
         if is_full and not self._is_paused:
-            log.error("the spool is full: polling pauses until Kafka has taken some of it")
+            log.error(
+                "the spool is full: polling pauses until Kafka has taken some of it; "
+                "what Kafka refuses stays in it (see docs/stream.md)"
+            )
         elif self._is_paused and not is_full:
             log.info("the spool has room again: polling goes on")
         self._is_paused = is_full

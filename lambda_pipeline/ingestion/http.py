@@ -173,9 +173,9 @@ class HttpSession:
             return _Failure(ErrorKind.TIMEOUT, type(error).__name__)
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError, ValueError) as error:
             return _Failure(ErrorKind.NETWORK, type(error).__name__)
-        if isinstance(body, _Failure):
-            return body
-        return _Answer(status, body) if status in readable else _refusal(status, headers.get("Retry-After"))
+        if status not in readable:
+            return _refusal(status, headers.get("Retry-After"))
+        return body if isinstance(body, _Failure) else _Answer(status, body)
 
     def _way_to(self, address: str) -> "_Way":
         """Read from the environment once per address: requests would at each request, for a fifth of its cost."""

@@ -30,6 +30,14 @@ create table if not exists refused (
   id integer primary key autoincrement, key blob not null, value blob not null, reason text not null, at text not null
 );
 """
+_COUNT = """\
+select count(*) filter (where waits), coalesce(sum(size), 0)
+from (
+  select true as waits, length(key) + length(value) as size from observations
+  union all
+  select false, length(key) + length(value) from refused
+)
+"""
 # Also in the fresh file that replaces a broken one.
 _GO_ON_NUMBERING = """\
 insert into sqlite_sequence
@@ -53,7 +61,7 @@ class Spool:
     """A durable queue in the file `path`, for at most about `max_bytes` of keys and values. Safe to share by threads.
 
     The bound is for the caller to watch (`bytes`): `append` never refuses for it, so that nothing is dropped. What
-    Kafka refused for itself is kept apart, outside the bound, for somebody to look at. Every method raises
+    Kafka refused for itself is kept apart, within the same bound, for somebody to look at. Every method raises
     SpoolUnavailableError where the disk does not do it, and works again once the disk does. A broken file is moved
     aside with an error in the log, never deleted.
     """
@@ -62,7 +70,7 @@ class Spool:
         self.path = path
         self.max_bytes = max_bytes
         self.depth = 0  # records
-        self.bytes = 0  # of their keys and values
+        self.bytes = 0  # of their keys and values, and of the refused ones
         self._mutex = threading.RLock()
         self._lock_file: IO[str] | None = None
         self._database: sqlite3.Connection | None = None
@@ -117,7 +125,10 @@ class Spool:
                 was_there = _delete(database, record)
                 query = "insert into refused (key, value, reason, at) values (?, ?, ?, ?)"
                 database.execute(query, (record.key, record.value, reason, now))
-            self._uncount([record] if was_there else [])
+            if was_there:
+                self.depth -= 1
+            else:
+                self.bytes += len(record.key) + len(record.value)
 
     def refused(self) -> list[tuple[bytes, bytes, str]]:
         """Key, value and reason of what was set aside, oldest first."""
@@ -159,8 +170,7 @@ class Spool:
             if not self._is_checked and (found := database.execute("pragma quick_check(1)").fetchone()[0]) != "ok":
                 raise _broken(str(found))
             database.executescript(_SCHEMA)
-            query = "select count(*), coalesce(sum(length(key) + length(value)), 0) from observations"
-            self.depth, self.bytes = database.execute(query).fetchone()
+            self.depth, self.bytes = database.execute(_COUNT).fetchone()
             database.execute(_GO_ON_NUMBERING, (self._seen,))
         except BaseException:
             database.close()

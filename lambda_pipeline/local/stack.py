@@ -65,6 +65,7 @@ class Stack:
         self.settings = settings
         self.home = home
         self.wants_kafka = kafka
+        self.is_started_here = False  # whether this command has started the embedded servers
         self.postgres = None if settings.database_url else EmbeddedPostgres(home)
         self.broker = (
             EmbeddedKafka(home, settings.cache) if kafka and settings.kafka_bootstrap_servers is None else None
@@ -127,6 +128,13 @@ class Stack:
         finally:
             engine.dispose()
 
+    def make_ready(self) -> None:
+        """Prepare the database of servers that this command has started; else only check it. Raises what those do."""
+        if self.is_started_here:
+            self.prepare()
+        else:
+            self.check()
+
     def check(self) -> None:
         """Change nothing, and raise SchemaError or DeploymentMismatchError where this database is not ours to use."""
         engine = make_engine(self.addresses().writer_url, "check")
@@ -183,14 +191,15 @@ class Stack:
 def running_stack(settings: Settings, what: str, *, kafka: bool = True, prepared: bool = True) -> Iterator[Stack]:
     """The stack for as long as a command runs: the running one as it is, or one started for the while and prepared.
 
-    Without `prepared` the database is left as it is found, for the command that upgrades it.
+    Without `prepared` the database is left as it is found, for the command that upgrades it, and for the daemons, which
+    wait for it (`make_ready`).
     Raises EmbeddedServerError where another command holds the home without the servers that this one needs.
     """
     home = Home(settings.home)
     stack = Stack(settings, home, kafka=kafka)
     if stack.is_running():
         if prepared:
-            stack.check()
+            stack.make_ready()
         yield stack
         return
     with home.lock(what), supervised(home, stack.servers) as supervisor:
@@ -198,8 +207,9 @@ def running_stack(settings: Settings, what: str, *, kafka: bool = True, prepared
         # From here on Ctrl-C interrupts the command, and the servers stop after it.
         for ending in (signal.SIGINT, signal.SIGTERM):
             signal.signal(ending, signal.default_int_handler)
+        stack.is_started_here = True
         if prepared:
-            stack.prepare()
+            stack.make_ready()
         yield stack
 
 

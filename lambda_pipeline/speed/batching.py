@@ -10,7 +10,7 @@ from lambda_pipeline.speed.commit import MicroBatch, Move
 from lambda_pipeline.storage.log_partitions import LogPartition
 
 logger = logging.getLogger(__name__)
-_MAX_BYTES = 64 * 1024 * 1024  # of values: one may be as large as the topic allows
+_MAX_BYTES = 16 * 1024 * 1024  # of values, after which a batch is full: what memory and a commit's time allow
 _SHOWN = 3  # dead letters of one fetch that get a line of their own
 _SHOWN_CHARACTERS = 300
 

@@ -60,7 +60,8 @@ def commit_micro_batch(
     2. Take the publish lock shared: from here on no swap runs, and every statement sees the last one.
     3. Compare and swap the stored offsets: a zombie, whose partitions another consumer moved on, stops here; and
        one that judged by an older catalogue than the batch layer may have judged by since.
-    4. Upsert `latest_observations` from the whole batch.
+    4. Leave out what the batch layer has found invalid, by an older catalogue: judged so once, it stays so. Upsert
+       `latest_observations` from all the rest.
     5. Insert into `realtime_data`, in key order, what neither it nor the published part of `raw_data` holds.
     6. Add exactly what was inserted to `realtime_hourly`, pre-aggregated and in key order.
     7. Keep the dead letters.
@@ -77,9 +78,9 @@ def commit_micro_batch(
         require_catalogue(connection, batch.catalogue_version)
         gained = 0
         if batch.observations:
+            _leave_out_dead(connection, batch.moves)
             upsert_latest(connection)
-            values = _arrays(batch.moves) | {"timezone": timezone}
-            gained = int(connection.execute(sql("speed/insert_realtime"), values).scalar_one())
+            gained = int(connection.execute(sql("speed/insert_realtime"), {"timezone": timezone}).scalar_one())
         insert_dead_letters(connection, batch.dead_letters)
     return gained
 
@@ -97,6 +98,14 @@ def _move_offsets(connection: sa.Connection, moves: tuple[Move, ...]) -> None:
     if refused:
         where = ", ".join(move.partition.at(move.expected) for move in moves if move.partition.id in refused)
         raise StaleOffsetsError(f"{where} was already consumed by another consumer.", partitions=frozenset(refused))
+
+
+def _leave_out_dead(connection: sa.Connection, moves: tuple[Move, ...]) -> None:
+    """No publish would ever contain them: the frontier of raw_data may be beyond them."""
+    dead = connection.execute(sql("speed/find_dead"), _arrays(moves)).all()
+    if dead:
+        partitions, offsets = zip(*dead, strict=True)
+        connection.execute(sql("speed/leave_out"), {"partitions": list(partitions), "offsets": list(offsets)})
 
 
 def _arrays(moves: tuple[Move, ...]) -> dict[str, list[int]]:

@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 _SLICE = 2_000  # records judged at a time, so that what Kafka's client makes of them is soon garbage
 _IDLE = 0.25  # seconds that a fetch waits for the first record
 _KEEP_EVERY = 0.5  # seconds between signs of life to the group while nothing can be taken in
-_REPORT_EVERY = 1.0  # seconds between group offsets for Kafka's tools
 _AWAY = 2.0  # seconds without fetching after which the topic may have become another
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between attempts while a server is away
 _COMMIT_GRACE, _LEAVE_GRACE = 1.5, 1.0  # seconds to finish a commit, and to leave the group, when told to stop
@@ -70,8 +69,6 @@ class SpeedDaemon:
             deployment.validator(), options.max_records, catalogue_version=deployment.catalogue_version
         )
         self._is_outdated = False  # whether the catalogue has changed
-        self._unreported: dict[int, int] = {}
-        self._reported_at = 0.0
         self._last_commit = 0.0  # seconds that it took
         self._fetched_at = time.monotonic()
 
@@ -89,7 +86,7 @@ class SpeedDaemon:
                 committer.close(_COMMIT_GRACE)
                 self._settle(membership, committer)
             finally:
-                membership.close(self._unreported, _LEAVE_GRACE)
+                membership.close(_LEAVE_GRACE)
 
     def _loop(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
         pause = _FIRST_PAUSE
@@ -124,7 +121,7 @@ class SpeedDaemon:
         else:
             came = False
             committer.wait(_KEEP_EVERY, until_idle=membership.has_new)
-            if not committer.has_room:
+            if not self._may_submit(membership, committer):
                 membership.keep(_KEEP_EVERY)
                 self._builder.drop(membership.sync())
         if self._is_due(came) and self._may_submit(membership, committer):
@@ -133,7 +130,7 @@ class SpeedDaemon:
                 self._take_up(membership)
             if not self._builder.is_empty:
                 committer.submit(self._builder.take())
-        self._report(membership)
+        membership.report()
 
     def _may_submit(self, membership: Membership, committer: Committer) -> bool:
         """Whether the batch can go: a full one while another is under way, unless a new partition waits for a pause."""
@@ -142,13 +139,16 @@ class SpeedDaemon:
         return committer.has_room and not self._builder.room and not membership.has_new
 
     def _drain(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
-        """Commit all that was fetched: the log may not hold it any more."""
+        """Commit all that was fetched: the log may not hold it any more. Stays a member meanwhile."""
         while not stop.is_set():
             committer.wait(_KEEP_EVERY, until_idle=True)
             self._settle(membership, committer)
-            if not committer.is_busy:
-                if self._builder.is_empty:
-                    return
+            if committer.is_busy:
+                with suppress(KafkaError):
+                    membership.keep(_KEEP_EVERY)
+            elif self._builder.is_empty:
+                return
+            else:
                 committer.submit(self._builder.take())
 
     def _patience(self, committer: Committer) -> float:
@@ -200,7 +200,7 @@ class SpeedDaemon:
                 membership.let_go(outcome.refused)
                 self._builder.drop(outcome.refused)
             self._last_commit = outcome.seconds
-            self._unreported |= {move.partition.partition: move.next for move in outcome.committed.moves}
+            membership.note_stored({move.partition.partition: move.next for move in outcome.committed.moves})
             _log(outcome)
             if self._on_commit is not None:
                 self._on_commit(outcome.committed, outcome.gained)
@@ -214,13 +214,6 @@ class SpeedDaemon:
             self._is_outdated = False
             logger.info("judging by version %d of the catalogue from now on", deployment.catalogue_version)
         membership.take_up()
-
-    def _report(self, membership: Membership) -> None:
-        """Tell Kafka's tools every now and then how far it is."""
-        if self._unreported and time.monotonic() - self._reported_at >= _REPORT_EVERY:
-            membership.report(self._unreported)
-            self._unreported = {}
-            self._reported_at = time.monotonic()
 
 
 def _cuts(error: KafkaError) -> dict[int, int]:

@@ -7,13 +7,14 @@ records. Both stop the daemon, and an operator decides.
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 import sqlalchemy as sa
 
-from lambda_pipeline.errors import LogGapError, StaleOffsetsError
+from lambda_pipeline.errors import LogGapError, StaleOffsetsError, TopicRecreatedError
+from lambda_pipeline.speed.commit import load_offsets
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.log_partitions import (
@@ -82,6 +83,29 @@ def note_gap(database: sa.Connection, partition: LogPartition, start: int, end: 
             ),
             {"partition": partition.id, "start": start, "end": end, "reason": reason},
         )
+
+
+def recreation_error(
+    engine: sa.Engine, topic: Topic, partitions: Mapping[int, LogPartition], ends: Mapping[int, int | None]
+) -> TopicRecreatedError:
+    """The error that stops the daemon when its topic is another one now, once what was lost is noted.
+
+    `partitions` are the old log's by number, `ends` where it is known to have ended.
+    """
+    lost = []
+    stored = load_offsets(engine, partitions)
+    with transaction(engine) as database:
+        for number, partition in sorted(partitions.items()):
+            offset, end = stored.get(number) or 0, ends.get(number)
+            if end is not None and end > offset:
+                note_gap(database, partition, offset, end, "the topic was recreated before they were consumed")
+                lost.append(f"{partition.at(offset)} to {end}")
+    what = f"what was not consumed of it is gone ({', '.join(lost)})" if lost else "all that was seen was consumed"
+    return TopicRecreatedError(
+        f"topic {topic.name} was deleted and created anew while it was consumed; of the old log {what}.",
+        "Start `lambda-pipeline speed` again: the new topic is a new log and is read from its start, or with "
+        "`--reset-to latest` from its end.",
+    )
 
 
 def reset_offsets(engine: sa.Engine, connection: KafkaConnection, topic: Topic, to: ResetTo) -> list[str]:

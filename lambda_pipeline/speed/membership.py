@@ -14,16 +14,16 @@ import sqlalchemy as sa
 from kafka import KafkaConsumer, TopicPartition
 from kafka.consumer.subscription_state import ConsumerRebalanceListener
 from kafka.coordinator.assignors.cooperative_sticky import CooperativeStickyAssignor
-from kafka.errors import CorruptRecordError, KafkaError
-from kafka.structs import OffsetAndMetadata
+from kafka.errors import CorruptRecordError, KafkaError, UnsupportedCodecError
 
 from lambda_pipeline.domain.log import Record
 from lambda_pipeline.errors import BrokerUnavailableError, CorruptLogError, TopicRecreatedError
-from lambda_pipeline.speed.commit import load_offsets
-from lambda_pipeline.speed.gaps import find_gap, gap_error, note_gap
+from lambda_pipeline.speed.gaps import find_gap, gap_error, recreation_error
+from lambda_pipeline.speed.group_offsets import GroupOffsets
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import LogPartition, Position, mark_cut, positions, register_partitions
 from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.stream.intake import Intake
 from lambda_pipeline.stream.reader import LogBounds
 from lambda_pipeline.stream.topic import Topic
 
@@ -35,7 +35,8 @@ _ABSENT_MS = 60_000  # after which one that does not poll holds up a rebalance n
 _BOOTSTRAP_MS = 3_000
 _TRY_AGAIN_SECONDS = 5.0
 _ASK_SECONDS = 1.0  # for a question to the broker; asked again if it takes longer
-_FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together: bounds memory
+_FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together, as the log holds them
+_INTAKE_BYTES = 4 * 1024 * 1024  # of values, unpacked
 
 
 class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
@@ -57,9 +58,11 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._is_known = False  # whether the broker has named the topic
         self._try_again = 0.0  # when to ask again about partitions that the broker said nothing about
         self._assignor = CooperativeStickyAssignor()
+        self._intake = Intake(_INTAKE_BYTES)
         with broker_errors(connection):
             self._consumer: Any = KafkaConsumer(
                 **connection.client_settings("speed"),
+                value_deserializer=self._intake,
                 group_id=group,
                 partition_assignment_strategy=(self._assignor,),
                 enable_auto_commit=False,
@@ -77,6 +80,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 metrics_enabled=False,
             )
             self._consumer.subscribe([topic.name], listener=self)
+        self._offsets = GroupOffsets(self._consumer, topic.name)
         logger.info("consuming %s as a member of the group %s", topic.name, group)
 
     # -- called by Kafka's client, from its thread
@@ -105,19 +109,20 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
     # -- called by the daemon
 
     def poll(self, seconds: float, max_records: int) -> list[tuple[LogPartition, list[Record]]]:
-        """The next records of this consumer's partitions.
+        """The next records of this consumer's partitions, some megabytes of values at most.
 
         Raises TopicRecreatedError, CorruptLogError, BrokerUnavailableError, KafkaError.
         """
         self._require_same_log()  # before the poll: what that has brought counts as read, whatever is raised after it
         self._finish_join()
         try:
-            polled = self._consumer.poll(timeout_ms=int(seconds * 1000), max_records=max_records)
-        except CorruptRecordError as error:
-            # The client would look at the broken batch for ever: it is not to be asked again.
-            raise CorruptLogError(
-                f"{self._topic.name}: {error}", "Restart it; if that does not help, a broker's disk has lost data."
-            ) from error
+            polled = self._intake.poll(self._consumer, int(seconds * 1000), max_records)
+        except (CorruptRecordError, UnsupportedCodecError) as error:
+            # The client would look at that batch for ever: it is not to be asked again.
+            advice = "Restart it; if that does not help, a broker's disk has lost data."
+            if isinstance(error, UnsupportedCodecError):
+                advice = "Install the Python library for it (lz4, python-snappy, zstandard), or let producers use gzip."
+            raise CorruptLogError(f"{self._topic.name}: {error}", advice) from error
         self._require_old_log()
         return [
             (self._partitions[tp.partition], records)
@@ -145,6 +150,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         with self._lock:
             taken, self._taken = self._taken, set()
         gone = [number for number in taken if self._next.pop(number, None) is not None]
+        self._offsets.forget(gone)
         for number in sorted(gone):
             logger.info("%s[%d] is given away", self._topic.name, number)
         return frozenset(self._partitions[number].id for number in gone)
@@ -154,6 +160,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         assigned = self._consumer.assignment()
         for number in [number for number in self._next if self._partitions[number].id in partitions]:
             del self._next[number]
+            self._offsets.forget([number])
             tp = TopicPartition(self._topic.name, number)
             if tp in assigned:
                 self._consumer.pause(tp)
@@ -188,6 +195,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer.resume(tp)
                 self._next[number] = position.stored or 0
                 logger.info("going on at %s", self._partitions[number].at(start))
+                if position.stored is not None:  # whoever had it before may have died without telling Kafka
+                    self._offsets.note({number: position.stored})
 
     def _require_no_gap(self, read: dict[int, Position], bounds: dict[int, LogBounds]) -> None:
         gaps = [find_gap(self._partitions[number], read[number], bounds[number]) for number in sorted(read)]
@@ -229,9 +238,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._require_no_gap({number: found[held[number].id] for number in bounds}, bounds)
         return self.let_go_all()
 
-    def report(self, offsets: dict[int, int]) -> None:
-        """Commit offsets (by partition number) to Kafka, for the tools that watch lag."""
-        self._consumer.commit_async(self._group_offsets(offsets))
+    def note_stored(self, offsets: Mapping[int, int]) -> None:
+        """How far partitions (by number) are stored, for the tools that watch lag; those not held any more are not."""
+        self._offsets.note({number: offset for number, offset in offsets.items() if number in self._next})
+
+    def report(self) -> None:
+        """Tell those tools, every now and then."""
+        self._offsets.report()
 
     def refresh(self) -> None:
         """Ask the broker about the topic, after a time without fetching. Raises what `poll` does."""
@@ -244,20 +257,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 raise BrokerUnavailableError(f"Kafka at {self._connection.bootstrap_servers} is not answering.")
         self._require_same_log()
 
-    def close(self, offsets: dict[int, int], seconds: float) -> None:
+    def close(self, seconds: float) -> None:
         """Leave the group within about `seconds`; the last offsets go to Kafka if it answers."""
-        try:
-            if offsets:
-                self._consumer.commit(self._group_offsets(offsets), timeout_ms=seconds * 500)
-        except KafkaError as error:
-            logger.info("the group's offsets in Kafka stay behind, which harms nothing: %s", error)
+        self._offsets.close(seconds / 2)
         self._consumer.close(autocommit=False, timeout_ms=seconds * 500)
-
-    def _group_offsets(self, offsets: dict[int, int]) -> dict[TopicPartition, OffsetAndMetadata]:
-        return {
-            TopicPartition(self._topic.name, number): OffsetAndMetadata(offset, "", -1)
-            for number, offset in offsets.items()
-        }
 
     def _bounds(self, numbers: list[int]) -> dict[int, LogBounds]:
         """What the log holds of partitions, leaving out those that have no leader just now."""
@@ -306,18 +309,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def explain_recreation(self) -> TopicRecreatedError:
         """What of the old log was not consumed, which is noted as a gap. To be called when nothing is uncommitted."""
-        lost = []
-        stored = load_offsets(self._engine, self._partitions)
-        with transaction(self._engine) as database:
-            for number, partition in sorted(self._partitions.items()):
-                offset, tp = stored.get(number) or 0, TopicPartition(self._topic.name, number)
-                end = self._consumer.highwater(tp) if tp in self._consumer.assignment() else None
-                if end is not None and end > offset:
-                    note_gap(database, partition, offset, end, "the topic was recreated before they were consumed")
-                    lost.append(f"{partition.at(offset)} to {end}")
-        what = f"what was not consumed of it is gone ({', '.join(lost)})" if lost else "all that was seen was consumed"
-        return TopicRecreatedError(
-            f"topic {self._topic.name} was deleted and created anew while it was consumed; of the old log {what}.",
-            "Start `lambda-pipeline speed` again: the new topic is a new log and is read from its start, or with "
-            "`--reset-to latest` from its end.",
-        )
+        assigned = self._consumer.assignment()
+        named = {number: TopicPartition(self._topic.name, number) for number in self._partitions}
+        ends = {number: self._consumer.highwater(tp) for number, tp in named.items() if tp in assigned}
+        return recreation_error(self._engine, self._topic, self._partitions, ends)

@@ -10,9 +10,11 @@ from kafka import KafkaConsumer, TopicPartition
 from lambda_pipeline.domain.log import Record
 from lambda_pipeline.errors import BrokerUnavailableError
 from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors
+from lambda_pipeline.stream.intake import Intake
 
 _POLL_MS = 1000
 _IDLE_POLLS = 60  # a minute without a record although there should be some
+_INTAKE_BYTES = 32 * 1024 * 1024  # of the values of one batch
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +32,11 @@ class LogReader:
         """Connects at once. Raises BrokerUnavailableError."""
         self._connection = connection
         self._topic = topic
+        self._intake = Intake(_INTAKE_BYTES)
         with broker_errors(connection):
             self._consumer: Any = KafkaConsumer(
                 **connection.client_settings("reader", bootstrap_timeout_ms=BOOTSTRAP_MS),
+                value_deserializer=self._intake,
                 group_id=None,
                 enable_auto_commit=False,
                 auto_offset_reset="none",
@@ -65,7 +69,7 @@ class LogReader:
     def read(self, ranges: Mapping[int, tuple[int, int]], max_records: int) -> Iterator[dict[int, list[Record]]]:
         """Batches of records by partition, each partition's in offset order, until every [start, end) is read.
 
-        Memory is bounded by `max_records` and the client's fetch sizes. Raises BrokerUnavailableError where the
+        A batch has at most `max_records`, of 32 MiB or one that is larger. Raises BrokerUnavailableError where the
         broker stops answering before the end.
         """
         with broker_errors(self._connection):
@@ -78,7 +82,7 @@ class LogReader:
                 self._consumer.seek(tp, ranges[tp.partition][0])
             idle = 0
             while pending:
-                polled = self._consumer.poll(timeout_ms=_POLL_MS, max_records=max_records)
+                polled = self._intake.poll(self._consumer, _POLL_MS, max_records)
                 batch = {}
                 for tp, records in polled.items():
                     within = [record for record in records if record.offset < pending.get(tp, 0)]

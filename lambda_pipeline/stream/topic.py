@@ -1,6 +1,7 @@
 """The topic: created or verified at start, and identified by its UUID."""
 
 import logging
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID
@@ -30,8 +31,9 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
     """Create the topic, or verify the one that is there.
 
     A topic may have more partitions than asked for. Raises TopicMismatchError with the command that mends it where it
-    has fewer, where timestamps are not the broker's append times, or where retention is shorter than seven days;
-    BrokerUnavailableError where Kafka is away.
+    has fewer, where timestamps are not the broker's append times, where records may be removed otherwise than by
+    their age, or before they are seven days old, or where it takes no messages of a megabyte; BrokerUnavailableError
+    where Kafka is away.
     """
     with broker_errors(connection):
         admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
@@ -71,7 +73,9 @@ def find_retention(connection: KafkaConnection, name: str) -> timedelta | None:
 def _create(admin: KafkaAdminClient, name: str, partitions: int, replication_factor: int) -> None:
     configs = {
         "message.timestamp.type": "LogAppendTime",
+        "cleanup.policy": "delete",
         "retention.ms": str(RETENTION_MS),
+        "retention.bytes": "-1",
         "max.message.bytes": str(MAX_MESSAGE_BYTES),
     }
     try:
@@ -86,21 +90,47 @@ def _create(admin: KafkaAdminClient, name: str, partitions: int, replication_fac
 
 
 def _verify(admin: KafkaAdminClient, connection: KafkaConnection, name: str) -> None:
-    found = _settings(admin, name)
-    mend = f"kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --topic {name} --add-config"
-    if found.get("message.timestamp.type") != "LogAppendTime":
+    faults = list(_faults(_settings(admin, name)))
+    if faults:
+        wanted = ",".join(f"{setting}={value}" for setting, value, _ in faults)
         raise TopicMismatchError(
-            f"topic {name} has message.timestamp.type={found.get('message.timestamp.type')}, not LogAppendTime, "
-            "so that nobody can tell when a record arrived.",
-            f"Mend it with: {mend} message.timestamp.type=LogAppendTime",
+            f"topic {name} {'; it '.join(fault for _, _, fault in faults)}.",
+            f"Mend it with: kafka-configs.sh --bootstrap-server {connection.bootstrap_servers} --alter --topic {name} "
+            f"--add-config {wanted}",
         )
-    retention = int(found.get("retention.ms") or -1)
+
+
+def _faults(found: dict[str, str | None]) -> Iterator[tuple[str, str, str]]:
+    """(setting, what it should be, what is wrong) of a topic with these settings."""
+    kind, policy = found.get("message.timestamp.type"), found.get("cleanup.policy")
+    retention, size = int(found.get("retention.ms") or -1), int(found.get("retention.bytes") or -1)
+    largest = int(found.get("max.message.bytes") or 0)
+    if kind != "LogAppendTime":
+        yield (
+            "message.timestamp.type", "LogAppendTime",
+            f"has message.timestamp.type={kind}, not LogAppendTime, so that nobody can tell when a record arrived",
+        )  # fmt: skip
+    if policy != "delete":
+        yield (
+            "cleanup.policy", "delete",
+            f"has cleanup.policy={policy}: its key is the location, so that compaction removes a location's history",
+        )  # fmt: skip
     if 0 <= retention < RETENTION_MS:
-        raise TopicMismatchError(
-            f"topic {name} keeps records for {retention / 3_600_000:g} hours, less than the seven days that the batch "
-            "layer may be away.",
-            f"Mend it with: {mend} retention.ms={RETENTION_MS}",
-        )
+        yield (
+            "retention.ms", str(RETENTION_MS),
+            f"keeps records for {retention / 3_600_000:g} hours, less than the seven days that the batch layer may be "
+            "away",
+        )  # fmt: skip
+    if size >= 0:
+        yield (
+            "retention.bytes", "-1",
+            f"keeps {size} bytes of a partition, however young they are; the batch layer may be away for days",
+        )  # fmt: skip
+    if largest < MAX_MESSAGE_BYTES:
+        yield (
+            "max.message.bytes", str(MAX_MESSAGE_BYTES),
+            f"takes {largest} bytes at a time at most, less than what ingest may send",
+        )  # fmt: skip
 
 
 def _verify_partitions(topic: Topic, connection: KafkaConnection, wanted: int) -> None:

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import pytest
+from dagster._core.definitions.run_status_sensor_definition import RunStatusSensorCursor
 
 from lambda_pipeline.automation import failures
 from lambda_pipeline.automation.failures import build_failure_sensor
@@ -23,7 +24,7 @@ class Alerts:
         self.instance, self.receiver = instance, receiver
         self.late = timedelta()
         self.webhook: Webhook | None = Webhook(receiver.url)
-        self._cursor: str | None = None
+        self.cursor: str | None = None
 
     def fail(self, why: str) -> str:
         """A run that fails now; its id."""
@@ -36,9 +37,9 @@ class Alerts:
     def tick(self) -> str:
         """What the sensor says."""
         sensor = build_failure_sensor(self.webhook, lambda: datetime.now(UTC) + self.late)
-        with dg.build_sensor_context(self.instance, cursor=self._cursor) as context:
+        with dg.build_sensor_context(self.instance, cursor=self.cursor) as context:
             found = sensor.evaluate_tick(context)
-        self._cursor = found.cursor
+        self.cursor = found.cursor
         return str(found.skip_message)
 
     def told(self) -> list[str]:
@@ -104,6 +105,14 @@ def test_a_run_that_was_told_of_is_not_told_of_again_when_something_is_noted_at_
     alerts.late = timedelta(hours=2)
     alerts.tick()  # forgets it
     alerts.instance.add_run_tags(run_id, {"note": "tried again"})
+    assert alerts.tick() == "no run has failed"
+    assert alerts.told() == ["one"]
+
+
+def test_the_cursor_of_a_run_failure_sensor_that_had_the_name_before_is_no_hindrance(alerts: Alerts) -> None:
+    alerts.cursor = RunStatusSensorCursor(record_id=7, record_timestamp="2025-06-02T00:00:00+00:00").to_json()
+    alerts.fail("one")
+    alerts.tick()
     assert alerts.tick() == "no run has failed"
     assert alerts.told() == ["one"]
 

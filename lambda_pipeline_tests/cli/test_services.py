@@ -1,13 +1,16 @@
-"""What `ingest` makes of the settings: the interval, the quotas, the pace."""
+"""What `ingest` makes of the settings: the interval, the quotas, the pace; and how a daemon waits for its servers."""
 
 import threading
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import typer
 
+from lambda_pipeline.cli import common
 from lambda_pipeline.cli.services import make_ledger, make_poller, poll_interval
 from lambda_pipeline.domain.catalogue import City, Location
+from lambda_pipeline.errors import BrokerUnavailableError, DatabaseUnavailableError, SchemaError
 from lambda_pipeline.settings import Settings, load_settings
 
 
@@ -68,3 +71,55 @@ def test_with_its_quota_used_up_an_api_is_not_asked(tmp_path: Path) -> None:
     assert poller.poll(Location("Road", None, 1.0, 2.0), settings.city.clock().parse("2025-03-05") + slot) is None
     assert poller.counters.snapshot() == {("tomtom", "quota"): 1, ("missed", "quota"): 1}
     poller.close()
+
+
+# ---------------------------------------------------------------- waiting for servers
+
+
+class Waits(threading.Event):
+    """A stop that counts the seconds instead of waiting, and is set after so many waits."""
+
+    def __init__(self, most: int = 100) -> None:
+        super().__init__()
+        self.most = most
+        self.seconds: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.seconds.append(timeout or 0.0)
+        if len(self.seconds) >= self.most:
+            self.set()
+        return self.is_set()
+
+
+def test_a_daemon_waits_for_its_servers_ever_longer_and_says_so(caplog: pytest.LogCaptureFixture) -> None:
+    failures: list[Exception] = [BrokerUnavailableError("Kafka is away.")] * 3
+    failures += [DatabaseUnavailableError("PostgreSQL is away.")] * 3
+
+    def attempt() -> str:
+        if failures:
+            raise failures.pop(0)
+        return "done"
+
+    stop = Waits()
+    assert common.persist(attempt, stop) == "done"
+    assert stop.seconds == [0.5, 1, 2, 4, 5, 5]
+    assert [line.getMessage() for line in caplog.records][2:4] == [
+        "waiting 2.0 s: Kafka is away.", "waiting 4.0 s: PostgreSQL is away."
+    ]  # fmt: skip
+
+
+def test_a_daemon_that_waits_for_its_servers_can_be_told_to_stop() -> None:
+    def attempt() -> None:
+        raise BrokerUnavailableError("Kafka is away.")
+
+    with pytest.raises(typer.Exit) as ended:
+        common.persist(attempt, Waits(3))
+    assert ended.value.exit_code == 0
+
+
+def test_what_waiting_does_not_mend_ends_a_daemon() -> None:
+    def attempt() -> None:
+        raise SchemaError("the schema is old.")
+
+    with pytest.raises(SchemaError):
+        common.persist(attempt, Waits())

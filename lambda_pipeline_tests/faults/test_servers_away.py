@@ -60,6 +60,35 @@ def test_while_postgresql_is_away_the_daemon_stays_a_member_and_small(
     )
 
 
+def test_a_daemon_that_starts_while_its_servers_are_away_waits_for_them(
+    own_platform: Platform, own_servers: Servers
+) -> None:
+    own_servers.postgres.stop()
+    own_servers.kafka.stop()
+    speed = own_platform.start(SPEED)
+    nowhere = dict.fromkeys(("LAMBDA_TOMTOM_URL", "LAMBDA_AQICN_URL"), "http://127.0.0.1:9")
+    ingest = own_platform.start("ingest", TOMTOM_API_KEY="k", AQICN_TOKEN="t", **nowhere)
+    for daemon in (speed, ingest):
+        wait_for(lambda daemon=daemon: "PostgreSQL is not answering" in daemon.log, f"{daemon.name} waits")
+    own_servers.postgres.start()
+    wait_for(lambda: "Kafka at" in speed.log, "speed waits for Kafka, too")
+    wait_for(lambda: "polling 10 locations" in ingest.log, "ingest does not")
+    assert ingest.stop(10) == 0
+    own_servers.kafka.start(progress=False)
+    wait_for(lambda: "going on at" in speed.log, "speed goes on")
+    own_servers.kafka.stop()
+    assert speed.stop(10) == 0
+
+
+def test_a_daemon_that_waits_for_its_servers_stops_when_told(own_platform: Platform, own_servers: Servers) -> None:
+    own_servers.postgres.stop()
+    daemon = own_platform.start(SPEED)
+    wait_for(lambda: "PostgreSQL is not answering" in daemon.log, "it waits")
+    began = time.monotonic()
+    assert daemon.stop(10) == 0
+    assert time.monotonic() - began < 5
+
+
 @pytest.mark.parametrize("how", ["restarted", "killed"])
 def test_kafka_goes_and_comes_back(own_platform: Platform, own_servers: Servers, how: str) -> None:
     rounds, waits = size(1, 5), []

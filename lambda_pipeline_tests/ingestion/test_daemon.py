@@ -198,7 +198,8 @@ def test_a_full_spool_pauses_the_polling_and_says_so_once_and_when_it_ends(caplo
     assert report.missed == {"spool full": 15}
     assert len(publisher.messages) == 33 - 15
     assert [message for message in caplog.messages if "spool" in message and "missed" not in message] == [
-        "the spool is full: polling pauses until Kafka has taken some of it",
+        "the spool is full: polling pauses until Kafka has taken some of it; what Kafka refuses stays in it "
+        "(see docs/stream.md)",
         "the spool has room again: polling goes on",
     ]
 

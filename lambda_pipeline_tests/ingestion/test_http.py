@@ -57,6 +57,8 @@ def test_a_compressed_answer_is_read(session: HttpSession, server: ScriptedServe
         (Scripted(500), ErrorKind.SERVER),
         (Scripted(502, b"<html>"), ErrorKind.SERVER),
         (Scripted(503), ErrorKind.SERVER),
+        (Scripted(503, b"x" * 1_000_001), ErrorKind.SERVER),
+        (Scripted(429, gzip.compress(b"x" * 2_000_000), {"Content-Encoding": "gzip"}), ErrorKind.RATE_LIMITED),
         (Scripted(drop=True), ErrorKind.NETWORK),
         (Scripted(body=b'{"a": "' + b"x" * 1000, cut=True), ErrorKind.NETWORK),
     ],
@@ -81,6 +83,7 @@ def test_what_can_pass_is_tried_again(
     [
         (Scripted(400, b'{"error": "no"}'), ErrorKind.HTTP),
         (Scripted(401), ErrorKind.KEY),
+        (Scripted(401, b"x" * 1_000_001), ErrorKind.KEY),
         (Scripted(403, b"<h1>Developer Inactive</h1>"), ErrorKind.KEY),
         (Scripted(404), ErrorKind.HTTP),
         (Scripted(301, headers={"Location": "/elsewhere"}), ErrorKind.HTTP),

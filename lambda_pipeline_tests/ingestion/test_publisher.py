@@ -355,6 +355,18 @@ def test_a_record_refused_for_itself_is_set_aside_and_the_rest_goes_on(
     spool.close()
 
 
+def test_what_kafka_refuses_fills_the_spool_too(broker: FakeBroker, make: Make, path: Path) -> None:
+    broker.answer = lambda _: MessageSizeTooLargeError("too large")
+    publisher = make(Spool(path, 3 * (len(_encoded(0)) + len(b"GBK, Gelora"))))
+    for number in range(3):
+        assert not publisher.is_full
+        publisher.publish(seen(number))
+        assert publisher.flush(DEADLINE)
+    assert publisher.is_full
+    publisher.close()
+    assert make(Spool(path, 1)).is_full
+
+
 def test_records_refused_only_because_of_their_batch_are_sent(broker: FakeBroker, make: Make, path: Path) -> None:
     left = Spool(path, MIB)
     left.append([(b"GBK, Gelora", _encoded(number)) for number in range(3)])

@@ -21,7 +21,7 @@ from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import register_partitions
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.reader import LogBounds, LogReader
-from lambda_pipeline.stream.topic import RETENTION_MS, ensure_topic, find_topic
+from lambda_pipeline.stream.topic import MAX_MESSAGE_BYTES, RETENTION_MS, ensure_topic, find_topic
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -388,6 +388,7 @@ def test_the_topic_is_created_with_append_times_and_seven_days(stream: Stream) -
     found = topic_settings(stream)
     assert found["message.timestamp.type"] == "LogAppendTime"
     assert found["retention.ms"] == str(7 * 24 * 3600 * 1000) == str(RETENTION_MS)
+    assert (found["cleanup.policy"], found["retention.bytes"]) == ("delete", "-1")
 
 
 def test_a_topic_that_fits_is_taken_as_it_is(stream: Stream) -> None:
@@ -410,6 +411,15 @@ def test_a_topic_that_keeps_longer_or_for_ever_fits(stream: Stream, retention: s
         ({"message_timestamp_type": "CreateTime"}, "CreateTime, not", "message.timestamp.type=LogAppendTime"),
         ({"retention_ms": str(RETENTION_MS - 1)}, "less than the seven days", f"retention.ms={RETENTION_MS}"),
         ({"retention_ms": "3600000"}, "keeps records for 1 hours", f"retention.ms={RETENTION_MS}"),
+        ({"cleanup_policy": "compact"}, "cleanup.policy=compact: its key", "cleanup.policy=delete"),
+        ({"cleanup_policy": "compact,delete"}, "cleanup.policy=compact,delete: its key", "cleanup.policy=delete"),
+        ({"retention_bytes": "1048576"}, "keeps 1048576 bytes of a partition", "retention.bytes=-1"),
+        ({"max_message_bytes": "1048575"}, "takes 1048575 bytes at a time", f"max.message.bytes={MAX_MESSAGE_BYTES}"),
+        (
+            {"retention_bytes": "1048576", "cleanup_policy": "compact"},
+            "history; it keeps 1048576 bytes",
+            "cleanup.policy=delete,retention.bytes=-1",
+        ),
     ],
 )
 def test_a_topic_that_differs_is_refused_with_the_command_that_mends_it(

@@ -1,6 +1,7 @@
 """The speed commit's promises, each on a real PostgreSQL."""
 
 import json
+import random
 import threading
 from datetime import timedelta
 from typing import Any
@@ -8,7 +9,7 @@ from typing import Any
 import pytest
 
 from lambda_pipeline.batch.raw_data import import_observations
-from lambda_pipeline.domain.catalogue import Location
+from lambda_pipeline.domain.catalogue import City, Location
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.errors import StaleOffsetsError
 from lambda_pipeline.serving.layer import ServingLayer
@@ -17,6 +18,7 @@ from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch, load_of
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.deployment import register_locations
 from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.migrate import run_script
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -49,6 +51,16 @@ RECOMPUTED = (
     "max(current_speed), coalesce(sum(round(congestion_ratio * 1e9)::bigint), 0), count(congestion_ratio), "
     "min(congestion_ratio), max(congestion_ratio) from realtime_data group by hour_start, location order by 1, 2"
 )
+
+NOTE_WHAT_IS_WRITTEN = """
+create table written (number bigint generated always as identity, row {table});
+create function note_what_is_written() returns trigger language plpgsql security definer as $$
+begin
+    insert into public.written (row) values (new);
+    return new;
+end $$;
+create trigger note_what_is_written before insert on {table} for each row execute function note_what_is_written()
+"""
 
 
 def latest(database: Database, columns: str, location: str = "Krukut") -> tuple[object, ...]:
@@ -239,6 +251,7 @@ def test_what_batch_found_invalid_stays_so_when_the_catalogue_grows(database: Da
     grown = MemoryLog(database).validator
     log.validator = grown
     assert log.consume() == 1
+    assert database.scalar("select array_agg(location) from latest_observations") == ["Krukut"]
     assert publish(database, HOUR) == [1]
     assert keys(database, "served_observations") == [("Krukut", 0)]
 
@@ -338,6 +351,32 @@ def assert_hourly_is_what_realtime_data_says(database: Database) -> None:
     assert [tuple(row) for row in kept] == [tuple(row) for row in database.rows(RECOMPUTED)]
 
 
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ("realtime_data", ("location", "timestamp")),
+        ("realtime_hourly", ("hour_start", "location")),
+        ("latest_observations", ("location",)),
+    ],
+)
+def test_rows_are_written_in_the_order_of_their_keys(
+    database: Database, jakarta: City, table: str, key: tuple[str, ...]
+) -> None:
+    """Two daemons that write the same rows in different orders deadlock."""
+    with transaction(database.owner) as connection:
+        run_script(connection, NOTE_WHAT_IS_WRITTEN.format(table=table))
+    log = MemoryLog(database)
+    hours = [(place.name, number) for place in jakarta.locations for number in range(40)]
+    random.Random(1).shuffle(hours)
+    log.append(
+        *(seen(0, place, aqi=number % 3 or None, hour=HOUR + timedelta(hours=number)) for place, number in hours)
+    )
+    assert log.consume() == 400
+    columns = ", ".join(f"(row).{name}" for name in key)
+    written = database.rows(f"select {columns} from written order by number")
+    assert written == database.rows(f"select {', '.join(key)} from {table} order by {', '.join(key)}")
+
+
 def test_realtime_hourly_equals_a_recomputation_after_every_commit(database: Database) -> None:
     log = MemoryLog(database)
     measures: list[dict[str, Any]] = [
@@ -385,6 +424,15 @@ def test_what_is_published_is_not_taken_in_again(database: Database) -> None:
     log.append(seen(0, aqi=99), partition=1)  # again, in another partition
     assert log.consume(partition=1) == 0
     assert served(database) == ("batch", 2, 30, 2, 0, 0)
+
+
+def test_what_is_published_refreshes_the_latest_all_the_same(database: Database) -> None:
+    log = MemoryLog(database)
+    log.append(seen(0, aqi=10), seen(6, level=3))
+    log.store()
+    publish(database, HOUR)
+    assert log.consume() == 0
+    assert latest(database, "observed_at, aqi_value, traffic_level") == (at(6), 10, 3)
 
 
 def test_what_is_stored_but_not_published_is_the_speed_layers_to_serve(database: Database) -> None:

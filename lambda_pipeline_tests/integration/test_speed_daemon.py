@@ -54,6 +54,21 @@ def test_the_groups_offsets_are_committed_for_the_tools_that_watch_lag(feed: Fee
     assert committed[TopicPartition(feed.name, 0)].offset == 2
 
 
+def test_they_are_brought_up_after_a_daemon_that_died_without_telling(feed: Feed) -> None:
+    feed.produce(seen(0), seen(1))
+    feed.start()
+    feed.wait_for(2)
+    feed.stop()
+    feed.group += "-forgotten"  # a group that Kafka knows nothing of
+    feed.start()
+
+    def committed() -> dict[int, int]:
+        found = feed.admin.list_group_offsets([feed.group])[feed.group]
+        return {tp.partition: known.offset for tp, known in found.items()}
+
+    eventually(lambda: committed() == {0: 2}, "Kafka knows what is stored")
+
+
 def test_a_quiet_daemon_commits_a_single_record_at_once_and_a_flood_in_large_batches(feed: Feed) -> None:
     feed.start(max_records=500)
     feed.produce(seen(0))

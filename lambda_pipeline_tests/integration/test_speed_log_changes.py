@@ -108,7 +108,7 @@ def test_a_log_that_lost_records_under_a_running_consumer_is_noticed(feed: Feed)
         with pytest.raises(LogGapError, match=r"\[0\]@0 to 4 \(4 records\)"):
             membership.explain_refusal({})
     finally:
-        membership.close({}, 1.0)
+        membership.close(1.0)
 
 
 def fetch(membership: Membership) -> int:
@@ -190,7 +190,7 @@ def test_what_the_broker_says_about_a_cut_is_remembered_when_the_log_has_grown_a
         with pytest.raises(LogGapError, match=r"\[0\] was read up to 3, but its log was cut short at 2"):
             membership.explain_refusal({0: 2})
     finally:
-        membership.close({}, 1.0)
+        membership.close(1.0)
     assert isinstance(feed.start().ended(), LogGapError)
     reset_offsets(feed.database.writer, feed.connection, feed.topic, "earliest")
     feed.produce(seen(9, aqi=1))

@@ -4,10 +4,12 @@ import random
 
 import msgspec
 import pytest
+from kafka import KafkaProducer, codec
 from kafka.admin import ConfigResource, ConfigResourceType
 
 from lambda_pipeline.domain.log import DeadLetter, judge
 from lambda_pipeline.domain.observation import encode
+from lambda_pipeline.errors import CorruptLogError
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.integration.observations import APPENDED, FakeRecord, seen
@@ -67,3 +69,18 @@ def test_a_value_of_ten_megabytes_is_a_dead_letter_like_any_other(feed: Feed) ->
     feed.wait_for(2)
     assert feed.database.scalar("select payload from dead_letters") == large
     assert str(feed.database.scalar("select error from dead_letters")).startswith("value of 10000008 bytes")
+
+
+def test_a_compression_that_is_not_known_here_stops_it_with_what_to_do(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client would not come back from its second attempt at such a batch."""
+    producer = KafkaProducer(**feed.connection.client_settings("test"), compression_type="gzip")
+    producer.send(feed.name, encode(seen(0)), partition=0)
+    producer.flush(60)
+    producer.close()
+    monkeypatch.setattr(codec, "has_gzip", lambda: False)
+    error = feed.start().ended()
+    assert isinstance(error, CorruptLogError)
+    assert "gzip compression codec not found" in str(error)
+    assert "Install the Python library for it" in error.next_action

@@ -141,6 +141,25 @@ def test_a_publish_and_what_is_stored_of_its_hour_meanwhile(database: Database, 
         assert served(database, hour)[1] == 2  # type: ignore[index]
 
 
+@pytest.mark.parametrize("first", ["run", "import"])
+def test_a_run_and_an_import_wait_for_each_other(database: Database, other: sa.Engine, first: str) -> None:
+    race = Race(database)
+    engines = {"run": other, "import": other} | {first: database.writer}
+    log = MemoryLog(database)
+    for moment in range(MOST_MOMENTS):
+        log.append(seen(moment, aqi=10))
+        works: dict[str, Callable[[], object]] = {
+            "run": partial(store_chunk, engines["run"], log.chunk({0: (moment, moment + 1)})),
+            "import": partial(
+                import_observations, engines["import"], observed(database, seen(moment, "Cinere", aqi=20)), "import:one"
+            ),
+        }
+        race.run(moment, works.pop(first), *works.values())
+    assert race.waited >= 5, "from the lock on, the other one cannot begin"
+    assert keys(database, "raw_data") == [(place, at) for at in range(MOST_MOMENTS) for place in ("Cinere", "Krukut")]
+    assert database.rows("select sum(rows), count(*) from raw_hours") == [(2 * MOST_MOMENTS, 2)]
+
+
 def test_two_imports_get_positions_of_their_own(database: Database, other: sa.Engine) -> None:
     race = Race(database)
     for moment in range(MOST_MOMENTS):

@@ -22,18 +22,6 @@ published as materialized (
      and stored.log_offset < covered.next_offset
     where i.hour_start in (select hour_start from covered)
 ),
--- Judged invalid once, it stays so: raw_data's frontier may be beyond it, and no publish would ever contain it.
-dead as materialized (
-    select d.log_partition, d.log_offset
-    from unnest(cast(:partitions as smallint[]), cast(:expected as bigint[]), cast(:next as bigint[]))
-        as m(log_partition, expected, next)
-    cross join lateral (
-        select log_partition, log_offset
-        from dead_letters
-        where log_partition = m.log_partition and log_offset >= m.expected and log_offset < m.next
-        offset 0
-    ) d
-),
 inserted as (
     insert into realtime_data (
         location, timestamp, hour_start, city_date, latitude, longitude, aqi_value, aqi_category, traffic_level,
@@ -46,7 +34,6 @@ inserted as (
         log_partition, log_offset
     from incoming i
     where not exists (select from published p where p.location = i.location and p.timestamp = i.timestamp)
-      and not exists (select from dead d where d.log_partition = i.log_partition and d.log_offset = i.log_offset)
     order by location, timestamp, log_partition, log_offset
     on conflict (location, timestamp) do nothing
     returning

@@ -1,0 +1,1 @@
+"""Tests of the stream package that need no broker."""
