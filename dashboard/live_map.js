@@ -72,6 +72,8 @@ export default function ({ parentElement, data, setTriggerValue }) {
   draw(map, figure, words)
     .catch((error) => {
       console.warn(error)
+      if (map.element.querySelector("canvas")) return // it stands: only its tiles are out of reach
+      window.Plotly?.purge(map.element)
       map.element.textContent = words.failure
     })
     .finally(() => {
