@@ -57,16 +57,18 @@ def main(
     st.html(theme.PAGE_CSS)
     language = _readers_language()
     try:
-        serving = source()
-        reads = shared_reads(serving)
-        city, known = reads.city(serving), reads.known(serving, now())
+        _draw(source(), options, language, export, now)
     except Exception as error:
         states.waiting(error, Texts(st.session_state.get(choosing.LANGUAGE, language)), options.refresh_seconds)
-        return
+
+
+def _draw(serving: Serving, options: PageOptions, language: str, export: Export, now: Callable[[], datetime]) -> None:
+    """The side, the board, the foot."""
+    reads = shared_reads(serving)
+    city, known = reads.city(serving), reads.known(serving, now())
     clock = CityClock(city.timezone, city.peak_windows)
     today = clock.city_date(now())
-    first_day = min(city.history_start, today)
-    offer = Offer(tuple(tab.key for tab in TABS), known.names, first_day, today, language)
+    offer = Offer(tuple(tab.key for tab in TABS), known.names, min(city.history_start, today), today, language)
     choosing.start(offer)
     selection = choosing.selection(offer)
     context = Context(

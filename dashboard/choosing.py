@@ -4,18 +4,20 @@ The address is read once, when a session starts; after that the widgets say what
 """
 
 from datetime import date
-from typing import Final
+from typing import Any, Final
 
 import streamlit as st
 
 from dashboard import address
 from dashboard.address import Offer, RawView, Selection
+from dashboard.texts import Texts
 from lambda_pipeline.serving.raw_choice import Half, RawFilter, RawSort
 
 # keys of widgets, whose values Streamlit keeps under them
 LOCATIONS: Final = "locations"
 DAYS: Final = "days"
 LANGUAGE: Final = "language"
+# keys of choices that `bound` ties to widgets
 UNITS: Final = "units"
 LAYERS, CATEGORIES, LEVELS, MISSING, PEAK = "raw-layers", "raw-categories", "raw-levels", "raw-missing", "raw-peak"
 SORT, ORDER, SIZE = "raw-sort", "raw-order", "raw-size"
@@ -68,22 +70,31 @@ def chosen_days(offer: Offer) -> tuple[date, date]:
 def raw_view() -> RawView:
     """How the raw data is looked at."""
     state = st.session_state
-    missing, peak = state.get(MISSING, ANY), state.get(PEAK, ANY)
     where = RawFilter(
-        layers=tuple(state.get(LAYERS, ())),
-        aqi_categories=tuple(state.get(CATEGORIES, ())),
-        traffic_levels=tuple(state.get(LEVELS, ())),
-        missing=None if missing in {None, ANY} else Half(missing),
-        is_peak_hour=None if peak in {None, ANY} else peak == "yes",
+        layers=tuple(state[LAYERS]),
+        aqi_categories=tuple(state[CATEGORIES]),
+        traffic_levels=tuple(state[LEVELS]),
+        missing=None if state[MISSING] == ANY else Half(state[MISSING]),
+        is_peak_hour=None if state[PEAK] == ANY else state[PEAK] == "yes",
     )
-    default = RawView()
-    return RawView(
-        where,
-        RawSort(state.get(SORT, default.sort)),
-        state.get(ORDER, "desc") == "desc",
-        state.get(SIZE, default.page_size),
-        state.get(PAGE, default.page),
-    )
+    return RawView(where, RawSort(state[SORT]), state[ORDER] == "desc", state[SIZE], state[PAGE])
+
+
+def bound(name: str, t: Texts) -> dict[str, Any]:
+    """`key` and `on_change` of a widget that shows and changes a choice whose options are written in words.
+
+    Streamlit knows an option by its words, and forgets a widget that was not drawn: so the choice is kept under `name`,
+    and every language has a widget of its own, which begins with it. Another choice begins at the first page.
+    """
+    state, key = st.session_state, f"{name}-{t.language}"
+    if key not in state or state[key] != state[name]:
+        state[key] = state[name]
+    return {"key": key, "on_change": _take, "args": (name, key)}
+
+
+def _take(name: str, key: str) -> None:
+    st.session_state[name] = st.session_state[key]
+    first_page()
 
 
 def first_page() -> None:

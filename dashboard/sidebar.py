@@ -73,8 +73,8 @@ def _writing(context: Context) -> None:
             t("sidebar.units"),
             list(UNITS),
             format_func=lambda key: UNITS[key].name(t),
-            key=choosing.UNITS,
             width="stretch",
+            **choosing.bound(choosing.UNITS, t),
         )
 
 

@@ -23,12 +23,24 @@ OUTLINE: Final = "rgba(110, 118, 129, 0.65)"  # so that EPA's yellow is seen on 
 GRID: Final = "rgba(128, 134, 145, 0.22)"
 MUTED: Final = "#8b93a1"  # legible on light and on dark
 
-# What Streamlit's own options cannot say: less air above, and cards that stand two by two on a phone.
+# What Streamlit's own options cannot say: less air above, cards and filters that stand two by two on a phone, grey
+# shapes where something is going to be, and a focus that is seen on every ground.
 PAGE_CSS: Final = """<style>
-[data-testid="stMainBlockContainer"] {padding-top: 2.75rem; padding-bottom: 3rem;}
-.st-key-freshness > div, .st-key-cards > div, .st-key-changes > div {flex: 1 1 9.5rem !important; min-width: 9.5rem;}
+[data-testid="stMainBlockContainer"] {padding-top: 2.75rem; padding-bottom: 2rem;}
+.st-key-freshness > div, .st-key-cards > div, .st-key-changes > div, .st-key-raw-filters > div,
+.st-key-raw-order-row > div {
+  flex: 1 1 9.5rem !important; min-width: 9.5rem;}
 .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
 .st-key-changes [data-testid="stMetricValue"] {font-size: 1.75rem;}
+.st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
+.skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
+  animation: skeleton 1.6s ease-in-out infinite;}
+.skeleton-cards, .skeleton-charts {display: flex; flex-wrap: wrap; gap: 1rem; margin-bottom: 1rem;}
+.skeleton-cards i {flex: 1 1 9.5rem; height: 7rem;}
+.skeleton-charts i {flex: 1 1 20rem; height: 24rem;}
+@keyframes skeleton {50% {opacity: 0.45;}}
+@media (prefers-reduced-motion: reduce) {.skeleton i {animation: none;}}
+:is(a, button, summary, [role="tab"], [tabindex]):focus-visible {outline: 2px solid #2e7de0; outline-offset: 2px;}
 @media (max-width: 640px) {
   [data-testid="stMetricLabel"] *, [data-testid="stMetricDelta"] * {white-space: normal !important; overflow: visible;}
   .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],

@@ -83,15 +83,16 @@ def _player(context: Context) -> Step | None:
             on_click=_pause if is_playing else _play,
             width=130,
         )
-        st.session_state[SLIDER] = chosen()
+        key = f"{SLIDER}-{t.language}-{first:%H}"  # Streamlit knows an option by its words: other words, another slider
+        st.session_state[key] = chosen()
         hours = list(range(HOURS, -1, -1))
-        st.select_slider(t("map.time"), hours, format_func=named, key=SLIDER, on_change=_moved)
+        st.select_slider(t("map.time"), hours, format_func=named, key=key, on_change=_moved, args=(key,))
     return Step(chosen(), FRAME_MILLISECONDS, _advance) if is_playing else None
 
 
-def _moved() -> None:
+def _moved(key: str) -> None:
     """The slider was moved. A refresh that crossed a step of the replay brings the hour before: that is no move."""
-    back = int(st.session_state[SLIDER])
+    back = int(st.session_state[key])
     if not (st.session_state.get(PLAYING) and back == chosen() + 1):
         st.session_state[BACK] = back
 

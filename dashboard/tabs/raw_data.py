@@ -96,17 +96,13 @@ def _pages(matching: int, page_size: int) -> int:
 def _filters(context: Context) -> None:
     t = context.texts
 
-    def several(name: str, options: tuple[object, ...], key: str, written: Callable[[object], str]) -> None:
-        st.multiselect(
-            t(name), options, format_func=written, placeholder=t("raw.all"), key=key, persist_state="page",
-            on_change=choosing.first_page,
-        )  # fmt: skip
+    def several(name: str, options: tuple[object, ...], choice: str, written: Callable[[object], str]) -> None:
+        bound = choosing.bound(choice, t)
+        st.multiselect(t(name), options, format_func=written, placeholder=t("raw.all"), **bound)
 
-    def either(name: str, options: tuple[str, ...], key: str) -> None:
-        st.selectbox(
-            t(name), (choosing.ANY, *options), format_func=lambda value: t(f"{name}.{value}"), key=key,
-            persist_state="page", on_change=choosing.first_page,
-        )  # fmt: skip
+    def either(name: str, options: tuple[str, ...], choice: str) -> None:
+        bound = choosing.bound(choice, t)
+        st.selectbox(t(name), (choosing.ANY, *options), format_func=lambda value: t(f"{name}.{value}"), **bound)
 
     with st.container(horizontal=True, gap="small", key="raw-filters"):
         several("column.layer", LAYERS, choosing.LAYERS, lambda layer: t(f"layer.{layer}"))
@@ -129,25 +125,19 @@ def _order(data: RawPage, context: Context) -> None:
             t("raw.sort"),
             [sort.value for sort in RawSort],
             format_func=lambda column: t(f"column.{column}", unit=context.units.name(t)),
-            key=choosing.SORT,
-            persist_state="page",
-            on_change=choosing.first_page,
+            **choosing.bound(choosing.SORT, t),
         )
         st.selectbox(
             t("raw.order"),
             ("desc", "asc"),
             format_func=lambda order: t(f"raw.order{kind}.{order}"),
-            key=choosing.ORDER,
-            persist_state="page",
-            on_change=choosing.first_page,
+            **choosing.bound(choosing.ORDER, t),
         )
         st.selectbox(
             t("raw.page_size"),
             PAGE_SIZES,
             format_func=t.number,
-            key=choosing.SIZE,
-            persist_state="page",
-            on_change=choosing.first_page,
+            **choosing.bound(choosing.SIZE, t),
         )
         _download(data, context)
 

@@ -1,6 +1,6 @@
 """The maps' player: now, an hour of the past, and the replay from one to the other."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -57,6 +57,19 @@ def test_an_hour_shows_the_chosen_locations_only() -> None:
     assert "places: 1." in words(panel(app))
 
 
+def test_the_hour_is_kept_when_the_next_one_begins_and_when_the_language_changes() -> None:
+    serving = FakeServing()
+    app = opened(serving)
+    panel(app).select_slider[0].set_value(6).run()
+    refreshed(app, serving, timedelta(minutes=30))
+    assert panel(app).select_slider[0].value == 6
+    assert "Thu 12 Mar, 09:00–10:00 WIB" in words(panel(app))  # six hours before the hour that has begun
+    app.sidebar.selectbox(key="language").set_value("id").run()
+    assert not app.exception
+    assert panel(app).select_slider[0].value == 6
+    assert "Kam 12 Mar, 09:00–10:00 WIB: rata-rata satu jam" in words(panel(app))
+
+
 def test_the_replay_starts_a_day_ago_and_pauses_where_it_is() -> None:
     serving = FakeServing()
     app = opened(serving)
@@ -91,10 +104,10 @@ def test_the_replay_goes_on_from_the_hour_that_is_shown(state: dict[str, Any]) -
 
 def test_a_refresh_that_crosses_a_step_does_not_turn_the_replay_back(state: dict[str, Any]) -> None:
     state |= {heatmaps.BACK: 7, heatmaps.PLAYING: True, heatmaps.SLIDER: 8}
-    heatmaps._moved()
+    heatmaps._moved(heatmaps.SLIDER)
     assert heatmaps.chosen() == 7
     state[heatmaps.SLIDER] = 20  # a reader's move
-    heatmaps._moved()
+    heatmaps._moved(heatmaps.SLIDER)
     assert heatmaps.chosen() == 20
 
 

@@ -28,12 +28,12 @@ def test_the_table_is_a_page_newest_first_with_the_layer_of_each_row() -> None:
 
 def test_more_rows_and_another_page_are_asked_of_the_database() -> None:
     app = opened(FakeServing(), tab="raw")
-    panel(app).get_by_key("raw-size").set_value(500).run()
+    panel(app).get_by_key("raw-size-en").set_value(500).run()
     assert len(panel(app).dataframe[0].value) == 500
     panel(app).pagination[0].set_value(2).run()
     assert "Rows 501 to 1,000 of" in words(panel(app))
     assert app.query_params["page"] == "2"
-    panel(app).get_by_key("raw-layers").set_value(["speed"]).run()
+    panel(app).get_by_key("raw-layers-en").set_value(["speed"]).run()
     assert "Rows 1 to" in words(panel(app))
     assert "page" not in app.query_params
 
@@ -85,7 +85,7 @@ def test_filters_outlive_a_look_at_another_tab() -> None:
     for label in ("Heatmaps", "Raw Data"):
         app.session_state["tabs-en"] = label
         refreshed(app, serving)
-    assert panel(app).get_by_key("raw-layers").value == ["speed"]
+    assert panel(app).get_by_key("raw-layers-en").value == ["speed"]
     assert app.query_params["layer"] == "speed"
     assert app.query_params["sort"] == "location"
 
@@ -151,3 +151,18 @@ def test_both_downloads_are_offered_once_the_box_is_open() -> None:
     app.session_state["raw-download"] = True
     refreshed(app, serving)
     assert [button.label for button in panel(app).download_button] == ["As CSV", "As Parquet"]
+
+
+def test_another_language_keeps_what_is_chosen_in_words() -> None:
+    address: dict[str, str | list[str]] = {
+        "tab": "raw", "missing": "traffic", "peak": "no", "order": "asc", "sort": "location", "units": "mph",
+        "category": ["Moderate"], "level": ["2"], "layer": ["batch"],
+    }  # fmt: skip
+    app = opened(FakeServing(), **address)
+    before = dict(app.query_params)
+    for language in ("id", "en", "id"):
+        app.sidebar.selectbox[0].set_value(language).run()
+        assert not app.exception
+        written = dict(app.query_params)
+        assert written.pop("lang", "en") == language
+        assert written == before
