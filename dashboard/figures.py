@@ -31,7 +31,7 @@ def layout(t: Texts, title: str, subtitle: str = "", height: int = HEIGHT) -> di
     heading: dict[str, Any] = {"text": title, "yref": "container", "y": 1, "yanchor": "top", "pad": {"t": 8}}
     lines = textwrap.wrap(subtitle, LINE)
     if lines:
-        heading["subtitle"] = {"text": "<br>".join(lines), "font": {"color": theme.MUTED, "size": 12}}
+        heading["subtitle"] = {"text": "<br>".join(lines), "font": {"size": 12, "weight": 400}}
     return {
         "title": heading,
         "height": height + 16 * len(lines),
@@ -114,6 +114,6 @@ def shade(figure: go.Figure, windows: Sequence[PeakWindow], t: Texts) -> None:
             fillcolor=theme.PEAK_SHADE,
             line_width=0,
             layer="below",
-            annotation={"text": t("peaks.shade"), "font": {"color": theme.MUTED, "size": 11}},
+            annotation={"text": t("peaks.shade"), "font": {"size": 11}},
             annotation_position="top left",
         )

@@ -43,21 +43,30 @@ async function draw(map, { data, layout }, { config, library, view }) {
   if (map.view !== view) map.moved = {} // other places: the browser fits the map to them
   map.view = view
   Object.assign(layout.map, map.moved)
-  await Plotly.react(map.element, data, themed(layout, map.element), config)
-  if (map.isDrawn) return
-  map.isDrawn = true
+  const drawn = Plotly.react(map.element, data, themed(layout, map.element), config)
+  if (!map.isWatched) watch(map, Plotly) // at once: it may be moved before it is complete
+  await drawn
+}
+
+function watch(map, Plotly) {
+  map.isWatched = true
   map.element.on("plotly_relayout", (change) => {
     const { center, zoom } = map.element._fullLayout.map // a button reports the zoom alone
     if ("map.zoom" in change || "map.center" in change) map.moved = { center, zoom }
   })
-  new ResizeObserver(() => map.element.offsetWidth && Plotly.Plots.resize(map.element)).observe(map.element)
+  let width = map.element.offsetWidth
+  new ResizeObserver(() => {
+    if (map.element.offsetWidth === width || map.element.offsetWidth === 0) return // the same, or out of sight
+    width = map.element.offsetWidth
+    Plotly.Plots.resize(map.element)
+  }).observe(map.element)
 }
 
 function mount(parent) {
   const element = document.createElement("div")
   element.setAttribute("role", "figure")
   parent.append(element)
-  return { element, moved: {}, isDrawn: false, timer: undefined }
+  return { element, moved: {}, isWatched: false, timer: undefined }
 }
 
 const maps = new WeakMap()

@@ -13,9 +13,9 @@ from dashboard.live_map import Step, live_map
 from dashboard.measures import AQI, TRAFFIC
 from dashboard.reading import Choice, Reads
 
-HOURS = 24
-# in the session: hours before the present one (0 is now), whether they run by themselves, and the slider
-BACK, PLAYING, SLIDER = "hours_back", "is_replayed", "hours_back_slider"
+HOURS, HOUR = 24, timedelta(hours=1)
+# in the session: the start of the hour that is shown (None is now), whether hours run by themselves, and the slider
+SHOWN, PLAYING, SLIDER = "shown_hour", "is_replayed", "hours_back"
 FRAME_MILLISECONDS = 900
 NAMES_SHOWN = 10
 
@@ -29,15 +29,15 @@ class Conditions:
     locations: tuple[str, ...]
 
 
-def chosen() -> int:
-    """Hours before the present one, as slider and replay left them before this run; 0 is now."""
-    return int(st.session_state.get(BACK, 0))
+def chosen() -> datetime | None:
+    """Start of the hour that slider or replay asked for before this run; None is now."""
+    shown: datetime | None = st.session_state.get(SHOWN)
+    return shown
 
 
 def read(view: Reads, choice: Choice, context: Context) -> Conditions:
-    """The newest conditions, or the one hour that the slider asks for."""
-    back = choice.own if isinstance(choice.own, int) else 0
-    hour = context.clock.hour_start(context.now) - timedelta(hours=back) if back else None
+    """The newest conditions, or the one hour that is asked for."""
+    hour = choice.own if isinstance(choice.own, datetime) else None
     places = view.get_combined_heatmap_data() if hour is None else view.get_hour(hour)
     if choice.locations:
         places = places[places["location"].isin(choice.locations)]
@@ -69,50 +69,58 @@ def show(data: Conditions, context: Context) -> None:
 
 def _player(context: Context) -> Step | None:
     """The slider and its button; while it plays, the step that the drawn map reports."""
-    t, first = context.texts, context.clock.hour_start(context.now)
+    t, state, first = context.texts, st.session_state, context.clock.hour_start(context.now)
+    shown = chosen()
+    if shown is not None and first - shown > HOURS * HOUR:  # the page was left open
+        shown = state[SHOWN] = first - HOURS * HOUR
+    back = 0 if shown is None else (first - shown) // HOUR
 
-    def named(back: int) -> str:
-        return t("map.now") if back == 0 else formats.hour(first - timedelta(hours=back), context.clock, t)
+    def named(hours_back: int) -> str:
+        return t("map.now") if hours_back == 0 else formats.hour(first - hours_back * HOUR, context.clock, t)
 
-    is_playing = bool(st.session_state.get(PLAYING)) and chosen() > 0
+    is_playing = bool(state.get(PLAYING)) and shown is not None
     with st.container(horizontal=True, vertical_alignment="bottom", gap="small", key="player"):
         st.button(
             t("map.pause" if is_playing else "map.play"),
             icon=":material/pause:" if is_playing else ":material/play_arrow:",
             key="replay",
             on_click=_pause if is_playing else _play,
+            args=() if is_playing else (first,),
             width=130,
         )
-        st.session_state[SLIDER] = chosen()
+        key = f"{SLIDER}-{t.language}-{first:%H}"  # Streamlit knows an option by its words: other words, another slider
+        state[key] = back
         hours = list(range(HOURS, -1, -1))
-        st.select_slider(t("map.time"), hours, format_func=named, key=SLIDER, on_change=_moved)
-    return Step(chosen(), FRAME_MILLISECONDS, _advance) if is_playing else None
+        st.select_slider(t("map.time"), hours, format_func=named, key=key, on_change=_moved, args=(key, first))
+    return Step(back, FRAME_MILLISECONDS, lambda: _advance(first)) if is_playing else None
 
 
-def _moved() -> None:
+def _moved(key: str, first: datetime) -> None:
     """The slider was moved. A refresh that crossed a step of the replay brings the hour before: that is no move."""
-    back = int(st.session_state[SLIDER])
-    if not (st.session_state.get(PLAYING) and back == chosen() + 1):
-        st.session_state[BACK] = back
+    back, shown = int(st.session_state[key]), chosen()
+    moved_to = first - back * HOUR if back else None
+    if not (st.session_state.get(PLAYING) and shown is not None and moved_to == shown - HOUR):
+        st.session_state[SHOWN] = moved_to
 
 
-def _play() -> None:
-    """From the hour that is shown on; from the first one, where that is now."""
+def _play(first: datetime) -> None:
+    """From the hour that is shown on; from the first one, where that is now. `first` is the start of this hour."""
     st.session_state[PLAYING] = True
-    if chosen() == 0:
-        st.session_state[BACK] = HOURS
+    st.session_state[SHOWN] = chosen() or first - HOURS * HOUR
 
 
 def _pause() -> None:
     st.session_state[PLAYING] = False
 
 
-def _advance() -> None:
-    """One hour nearer to now, where the replay ends."""
-    if not st.session_state.get(PLAYING):
+def _advance(first: datetime) -> None:
+    """One hour nearer to now, where the replay ends. `first` is the start of this hour."""
+    shown = chosen()
+    if not st.session_state.get(PLAYING) or shown is None:
         return
-    st.session_state[BACK] = max(chosen() - 1, 0)
-    st.session_state[PLAYING] = chosen() > 0
+    is_last = shown + HOUR >= first
+    st.session_state[SHOWN] = None if is_last else shown + HOUR
+    st.session_state[PLAYING] = not is_last
 
 
 def _note(data: Conditions, context: Context) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from dashboard import aggregates, charts, figures, formats, peak_charts, plots
+from dashboard import aggregates, charts, choosing, figures, formats, peak_charts, plots
 from dashboard.context import Context
 from dashboard.correlation import lagged_correlation
 from dashboard.measures import AQI, TRAFFIC, Measure
@@ -63,9 +63,10 @@ def show(data: PeakHours, context: Context) -> None:
 def _observed(data: PeakHours, context: Context) -> None:
     """The matrix of observed peaks, of the average weekday or weekend day, the whole city first."""
     t, hours, windows = context.texts, data.hours, context.city.peak_windows
+    st.session_state.setdefault(KIND, WEEKDAY)
     kind = st.segmented_control(
-        t("peaks.kind"), [WEEKDAY, WEEKEND], default=WEEKDAY, format_func=lambda key: t(f"peaks.{key}"), key=KIND,
-        required=True,
+        t("peaks.kind"), [WEEKDAY, WEEKEND], format_func=lambda key: t(f"peaks.{key}"), required=True,
+        **choosing.bound(KIND, t),
     )  # fmt: skip
     is_weekend = kind == WEEKEND
     city = {measure.key: aggregates.city_peaks(hours, measure, is_weekend) for measure in (TRAFFIC, AQI)}

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import aggregates, formats, plots
+from dashboard import aggregates, choosing, formats, plots
 from dashboard import statistics_charts as charts
 from dashboard.cards import Reading, card, change_card
 from dashboard.changes import LastHour, last_hour
@@ -56,9 +56,10 @@ def show(data: Figures, context: Context) -> None:
     _range(whole.iloc[0], data.hours, context)
     plots.pair("share", lambda measure: charts.distribution(data.shares, measure, t))
     plots.plot(charts.trend(data.hours, context.clock, t), "trend")
+    st.session_state.setdefault(SIDE, HIGHEST)
     side = st.segmented_control(
-        t("statistics.side"), [HIGHEST, LOWEST], default=HIGHEST, key=SIDE, required=True,
-        format_func=lambda key: t(f"statistics.side.{key}"),
+        t("statistics.side"), [HIGHEST, LOWEST], format_func=lambda key: t(f"statistics.side.{key}"), required=True,
+        **choosing.bound(SIDE, t),
     )  # fmt: skip
     plots.pair("rank", lambda measure: charts.ranking(statistics, measure, side == LOWEST, t))
     plots.plot(charts.completeness(statistics, t), "completeness")

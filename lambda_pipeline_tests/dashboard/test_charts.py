@@ -1,7 +1,6 @@
 """Charts: a frame in, a figure out. What is drawn, in which colour, named how, resting on how many observations."""
 
 from datetime import UTC, date, datetime
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -323,16 +322,3 @@ def test_a_name_from_outside_never_reaches_plotlys_markup() -> None:
 def test_every_figure_writes_numbers_with_the_signs_of_the_language() -> None:
     for name, figure in every_figure(FakeServing(), Texts("id")).items():
         assert figure.layout.separators == ",.", name
-
-
-@pytest.mark.parametrize(
-    ("seconds", "written"),
-    [(0, "just now"), (42, "42 s ago"), (150, "2 min ago"), (3660 * 2, "2 h 2 min ago"), (90000 * 3, "3 days ago")],
-)
-def test_an_age_is_written_in_the_unit_that_says_enough(seconds: float, written: str) -> None:
-    assert T.age(seconds) == written
-
-
-@pytest.mark.parametrize(("value", "written"), [(1234567, "1,234,567"), (float("nan"), "–"), (None, "–"), (pd.NA, "–")])
-def test_a_missing_number_is_a_dash_and_never_a_zero(value: Any, written: str) -> None:
-    assert T.number(value) == written

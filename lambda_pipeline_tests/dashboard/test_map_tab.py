@@ -1,13 +1,17 @@
 """The maps' player: now, an hour of the past, and the replay from one to the other."""
 
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from dashboard.tabs import heatmaps
-from lambda_pipeline_tests.dashboard.fake_serving import FakeServing
+from lambda_pipeline_tests.dashboard.fake_observations import observations
+from lambda_pipeline_tests.dashboard.fake_serving import FakeCity, FakeServing
 from lambda_pipeline_tests.dashboard.opened_page import drawn, opened, panel, refreshed, words
+
+HOUR = timedelta(hours=1)
+FIRST = datetime(2026, 3, 12, 7, tzinfo=UTC)  # the hour that is open at the fake's present
 
 
 @pytest.fixture
@@ -57,6 +61,29 @@ def test_an_hour_shows_the_chosen_locations_only() -> None:
     assert "places: 1." in words(panel(app))
 
 
+def test_the_hour_is_kept_when_the_next_one_begins_and_when_the_language_changes() -> None:
+    serving = FakeServing()
+    app = opened(serving)
+    panel(app).select_slider[0].set_value(6).run()
+    refreshed(app, serving, timedelta(minutes=30))
+    assert panel(app).select_slider[0].value == 7
+    assert "Thu 12 Mar, 08:00–09:00 WIB" in words(panel(app))
+    app.sidebar.selectbox(key="language").set_value("id").run()
+    assert not app.exception
+    assert panel(app).select_slider[0].value == 7
+    assert "Kam 12 Mar, 08:00–09:00 WIB: rata-rata satu jam" in words(panel(app))
+
+
+def test_an_hour_that_is_more_than_a_day_old_gives_way_to_the_oldest() -> None:
+    serving = FakeServing()
+    app = opened(serving)
+    panel(app).select_slider[0].set_value(24).run()
+    refreshed(app, serving, timedelta(hours=2))
+    refreshed(app, serving)
+    assert panel(app).select_slider[0].value == 24
+    assert "Wed 11 Mar, 16:00–17:00 WIB" in words(panel(app))
+
+
 def test_the_replay_starts_a_day_ago_and_pauses_where_it_is() -> None:
     serving = FakeServing()
     app = opened(serving)
@@ -70,51 +97,45 @@ def test_the_replay_starts_a_day_ago_and_pauses_where_it_is() -> None:
 
 
 def test_every_step_of_the_replay_is_one_hour_until_now(state: dict[str, Any]) -> None:
-    heatmaps._play()
+    heatmaps._play(FIRST)
     shown = [heatmaps.chosen()]
     while state[heatmaps.PLAYING]:
-        heatmaps._advance()
+        heatmaps._advance(FIRST)
         shown.append(heatmaps.chosen())
-    assert shown == list(range(24, -1, -1))
-    heatmaps._advance()
-    assert heatmaps.chosen() == 0
+    assert shown == [*(FIRST - back * HOUR for back in range(24, 0, -1)), None]
+    heatmaps._advance(FIRST)
+    assert heatmaps.chosen() is None
 
 
 def test_the_replay_goes_on_from_the_hour_that_is_shown(state: dict[str, Any]) -> None:
-    state[heatmaps.BACK] = 7
-    heatmaps._play()
-    assert heatmaps.chosen() == 7
+    state[heatmaps.SHOWN] = FIRST - 7 * HOUR
+    heatmaps._play(FIRST)
+    assert heatmaps.chosen() == FIRST - 7 * HOUR
     heatmaps._pause()
-    heatmaps._advance()
-    assert heatmaps.chosen() == 7
+    heatmaps._advance(FIRST)
+    assert heatmaps.chosen() == FIRST - 7 * HOUR
 
 
 def test_a_refresh_that_crosses_a_step_does_not_turn_the_replay_back(state: dict[str, Any]) -> None:
-    state |= {heatmaps.BACK: 7, heatmaps.PLAYING: True, heatmaps.SLIDER: 8}
-    heatmaps._moved()
-    assert heatmaps.chosen() == 7
-    state[heatmaps.SLIDER] = 20  # a reader's move
-    heatmaps._moved()
-    assert heatmaps.chosen() == 20
+    state |= {heatmaps.SHOWN: FIRST - 7 * HOUR, heatmaps.PLAYING: True, "slider": 8}
+    heatmaps._moved("slider", FIRST)
+    assert heatmaps.chosen() == FIRST - 7 * HOUR
+    state["slider"] = 20  # a reader's move
+    heatmaps._moved("slider", FIRST)
+    assert heatmaps.chosen() == FIRST - 20 * HOUR
+    state["slider"] = 0
+    heatmaps._moved("slider", FIRST)
+    assert heatmaps.chosen() is None
 
 
 def test_hours_are_instants_where_clocks_change() -> None:
-    """Berlin, 25 October 2026, half past three: one, two and three hours before are 02:00, 02:00 and 01:00."""
-    from dashboard.context import Context, PageOptions
-    from dashboard.reading import Choice
-    from dashboard.texts import Texts
-    from lambda_pipeline.domain.city_time import CityClock
-
-    asked: list[datetime] = []
-
-    class View(FakeServing):
-        def get_hour(self, hour_start: datetime) -> Any:
-            asked.append(hour_start)
-            return super().get_hour(hour_start)
-
+    """Berlin, 25 October 2026, half past three: the hour from two comes twice."""
     now = datetime(2026, 10, 25, 2, 30, tzinfo=UTC)
-    view = View()
-    context = Context(view.city(), CityClock("Europe/Berlin"), Texts(), PageOptions(), False, now)
-    for back in (1, 2, 3):
-        heatmaps.read(view, Choice(date(2026, 10, 25), date(2026, 10, 26)).with_own(back), context)
-    assert [context.clock.local(at).strftime("%H %Z") for at in asked] == ["02 CET", "02 CEST", "01 CEST"]
+    serving = FakeServing(observations(now), now=now, info=FakeCity("Berlin", "Europe/Berlin"))
+    options = list(panel(opened(serving, lang="en")).select_slider[0].options)
+    assert options[-4:] == [
+        "Sun 25 Oct, 01:00–02:00 CEST",
+        "Sun 25 Oct, 02:00 CEST–02:00 CET",
+        "Sun 25 Oct, 02:00–03:00 CET",
+        "now",
+    ]
