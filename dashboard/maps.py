@@ -67,11 +67,13 @@ def _map(
     points = frame[frame["latitude"].notna() & frame["longitude"].notna()]
     values = points[column].astype("float64")
     keys = np.array([measure.key_of(value) for value in values.tolist()], dtype=object)
-    bands = measure.bands(t)
+    nothing = unknown(t)
+    bands = [*measure.bands(t), nothing] if nothing.key in keys else measure.bands(t)
+    parts = {band.key: points[keys == band.key] for band in bands}  # each taken once: a frame of many columns
     figure = go.Figure()
     for band in bands:
-        if len(part := points[keys == band.key]):
-            figure.add_trace(_glow(part, band, len(points)))
+        if band is not nothing and len(parts[band.key]):
+            figure.add_trace(_glow(parts[band.key], band, len(points)))
     is_small = len(points) > NUMBERS_UP_TO
     if len(points) and not is_small:
         figure.add_trace(_edges(points, options.colours))
@@ -79,12 +81,11 @@ def _map(
     if 0 < len(points) <= NAMES_UP_TO:
         figure.add_traces(_names(points, options.colours))
     # last, so that where a number and a name would touch, it is the number that is drawn
-    nothing = unknown(t)
-    for band in [*bands, nothing] if nothing.key in keys else bands:
-        is_part = keys == band.key
-        numbers = np.array([t.number(value, decimals) for value in values[is_part]], dtype=object)
+    for band in bands:
+        part = parts[band.key]
+        numbers = np.array([t.number(value, decimals) for value in values[keys == band.key]], dtype=object)
         marks = _small(band, options) if is_small else _large(band)
-        figure.add_trace(_values(points[is_part], numbers, band, cards_of(points[is_part], band), marks))
+        figure.add_trace(_values(part, numbers, band, cards_of(part, band), marks))
     return figure.update_layout(_layout(points, t, options))
 
 
