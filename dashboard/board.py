@@ -120,6 +120,7 @@ class Board:
                 context.options.refresh_seconds,
                 formats.clock_time(since, clock),
                 formats.clock_time(last.read_at, clock, seconds=True) if last else "",
+                last is None or last.choice.with_own(None) == choice.with_own(None),
             )
             return last
         state.pop(AWAY, None)

@@ -42,14 +42,16 @@ def unread(t: Texts) -> None:
         st.markdown(f":material/cloud_off: {t('state.unread')}")
 
 
-def failed(error: Exception, t: Texts, seconds: float, since: str = "", kept: str = "") -> None:
-    """The page could not be read, `since` when, and `kept` is when what is still shown was read, if anything is."""
+def failed(error: Exception, t: Texts, seconds: float, since: str = "", kept: str = "", of_choice: bool = True) -> None:
+    """The page could not be read, `since` when. `kept` is when what is still shown was read, if anything is, and
+    `of_choice` whether it is what is chosen now."""
     if isinstance(error, TransientError):
         lines = [
             t("state.away.since", time=since) if since else t("state.away"),
             t("state.again", seconds=f"{seconds:g}"),
         ]
         lines += [t("state.away.kept", time=kept)] if kept else []
+        lines += [] if of_choice else [t("state.away.choice")]
         lines += [t("state.away.check")]
         st.warning(" ".join(lines), icon=":material/cloud_off:")
     elif isinstance(error, LambdaPipelineError):

@@ -72,8 +72,9 @@ def test_the_raw_data_is_a_table_that_can_be_downloaded(opened: Opened) -> None:
     page.get_by_role("tab", name="Raw Data", exact=True).click()
     panel = page.get_by_role("tabpanel", name="Raw Data", exact=True)
     expect(panel.get_by_test_id("stDataFrame").first).to_be_visible(timeout=LOADING)
+    panel.get_by_test_id("stPopoverButton").click()
     with page.expect_download() as waiting:
-        panel.get_by_role("button", name="Download these rows (CSV)").click()
+        page.get_by_test_id("stPopoverBody").get_by_role("button", name="As CSV").click(timeout=LOADING)
     header = waiting.value.path().read_text(encoding="utf-8").splitlines()[0]
     assert header.startswith("timestamp,location,latitude,longitude,aqi_value,aqi_category,traffic_level")
 

@@ -64,6 +64,7 @@ def test_a_choice_while_the_database_is_away_keeps_the_page() -> None:
     serving.now += timedelta(minutes=5)
     app.sidebar.multiselect[0].set_value(["Krukut"]).run()
     assert "What you see was read at" in words(app)
+    assert "It is what was chosen then." in words(app)
     assert not app.exception
 
 

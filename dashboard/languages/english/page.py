@@ -149,6 +149,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "state.away.since": "The database has not answered since {time}.",
     "state.again": "This page tries again by itself every {seconds} seconds.",
     "state.away.kept": "What you see was read at {time}.",
+    "state.away.choice": "It is what was chosen then.",
     "state.away.check": "If it lasts, ask whoever runs it whether PostgreSQL is up.",
     "state.unread": "This tab was not read before the database went away. It fills by itself when it is back.",
     "state.loading": "Reading …",

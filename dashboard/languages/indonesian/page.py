@@ -154,6 +154,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "state.away.since": "Basis data tidak menjawab sejak {time}.",
     "state.again": "Halaman ini mencoba lagi sendiri setiap {seconds} detik.",
     "state.away.kept": "Yang Anda lihat dibaca pada {time}.",
+    "state.away.choice": "Isinya menurut pilihan waktu itu.",
     "state.away.check": "Jika berlanjut, tanyakan kepada pengelola apakah PostgreSQL menyala.",
     "state.unread": "Tab ini belum sempat dibaca sebelum basis data berhenti menjawab. Tab ini terisi sendiri nanti.",
     "state.loading": "Membaca …",
