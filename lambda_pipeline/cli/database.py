@@ -18,6 +18,13 @@ def upgrade(
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Do it all in a transaction that is then undone, and say what would happen."
     ),
+    logins: bool = typer.Option(
+        False,
+        "--logins",
+        help="Then let lambda_writer, lambda_reader and Dagster's user log in with the passwords of DATABASE_URL, "
+        "LAMBDA_READER_DATABASE_URL and LAMBDA_DAGSTER_DATABASE_URL, and make Dagster's database. Needs a superuser "
+        "in LAMBDA_OWNER_DATABASE_URL.",
+    ),
 ) -> None:
     """Bring the database to this version's schema, in one transaction. Running it again changes nothing.
 
@@ -41,6 +48,7 @@ def upgrade(
             done = stack.upgrade(
                 lambda what, share: progress.update(task, description=what, completed=share), dry_run=dry_run
             )
+        users = stack.give_logins() if logins and not dry_run else []
         if not dry_run:
             stack.prepare()
     before = done.before or ("an empty database" if done.taken is None else "the first system's")
@@ -48,6 +56,8 @@ def upgrade(
         typer.echo(f"The schema is up to date: {done.after}.")
     else:
         typer.echo(f"The schema {'would be' if dry_run else 'is'} now {done.after} (before: {before}).")
+    if users:
+        typer.echo(f"May log in: {', '.join(users)}.")
     if done.taken is not None:
         for line in describe_takeover(done.taken, settings.history_start):
             typer.echo(line)

@@ -20,7 +20,8 @@ from lambda_pipeline_tests.servers import Database
 SECRET = "verysecret"
 DAYS = ("--from", "2025-03-01", "--to", "2025-03-02")
 COMMANDS = {
-    "demo", "up", "ingest", "speed", "simulator", "backfill", "import", "export", "status", "db upgrade", "db psql",
+    "demo", "up", "dashboard", "ingest", "speed", "simulator", "backfill", "import", "export", "status", "db upgrade",
+    "db psql",
 }  # fmt: skip
 Call = Callable[..., Result]
 
