@@ -9,6 +9,7 @@ import typer
 
 from lambda_pipeline.cli import common
 from lambda_pipeline.cli.takeover import describe_takeover
+from lambda_pipeline.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Upgrade the database, or open it with psql.")
 
@@ -39,6 +40,8 @@ def upgrade(
     from lambda_pipeline.local.home import Home
     from lambda_pipeline.local.stack import Stack, running_stack
 
+    if logins and settings.database_url is None:
+        raise SettingsError("the embedded PostgreSQL has no passwords.", "Set DATABASE_URL, or leave out --logins.")
     if dry_run and not Stack(settings, Home(settings.home), kafka=False).has_database():
         typer.echo("There is no database yet: it would be made. This was a dry run: nothing was changed.")
         return

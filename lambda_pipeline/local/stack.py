@@ -163,10 +163,8 @@ class Stack:
     def give_logins(self) -> list[str]:
         """Let writer, reader and Dagster's user log in with the passwords of their addresses; returns their names.
 
-        Raises SettingsError, also where the server is the embedded one, which knows no passwords.
+        For external servers: the embedded one knows no passwords. Raises SettingsError.
         """
-        if self.postgres is not None:
-            raise SettingsError("the embedded PostgreSQL has no passwords.", "Set DATABASE_URL, or leave out --logins.")
         addresses = self.addresses()
         owner = make_engine(addresses.owner_url, "logins")
         try:

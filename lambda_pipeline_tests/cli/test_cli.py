@@ -388,6 +388,16 @@ def test_upgrading_twice_changes_nothing(call: Call, external: dict[str, str]) -
         assert "The schema is up to date" in result.out
 
 
+def test_the_embedded_server_has_no_logins(call: Call, tmp_path: Path) -> None:
+    assert_user_error(call("db", "upgrade", "--logins"), "has no passwords", "DATABASE_URL")
+    assert not (tmp_path / ".lambda").exists()
+
+
+@pytest.mark.integration
+def test_logins_need_passwords(call: Call, external: dict[str, str]) -> None:
+    assert_user_error(call("db", "upgrade", "--logins", **external), "DATABASE_URL names no user, password")
+
+
 @pytest.mark.integration
 def test_an_empty_database_is_named_as_such_with_the_command_that_mends_it(call: Call, empty_database_url: str) -> None:
     result = call("status", DATABASE_URL=empty_database_url)

@@ -12,8 +12,8 @@ from typing import Any
 
 REPOSITORY = Path(__file__).parents[2]
 SECRETS = {
-    "POSTGRES_PASSWORD": "p0stgres", "WRITER_PASSWORD": "0123", "READER_PASSWORD": "readers", "DAGSTER_PASSWORD": "dag5",
-    "TOMTOM_API_KEY": "tomtom", "AQICN_TOKEN": "aqicn",
+    "POSTGRES_PASSWORD": "p0stgres", "WRITER_PASSWORD": "0123", "READER_PASSWORD": "readers",
+    "DAGSTER_PASSWORD": "dag5", "TOMTOM_API_KEY": "tomtom", "AQICN_TOKEN": "aqicn",
 }  # fmt: skip
 
 

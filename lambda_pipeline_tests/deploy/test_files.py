@@ -1,4 +1,4 @@
-"""Dockerfile, .dockerignore, docker-compose.yml and Caddyfile: each by its own tool, and what we promise beside that."""
+"""Dockerfile, .dockerignore, docker-compose.yml and Caddyfile: each by its own tool, and our promises beside."""
 
 import os
 import re
