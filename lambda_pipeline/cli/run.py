@@ -50,7 +50,11 @@ def up() -> None:
     _run(settings, "up", None)
 
 
-def dashboard() -> None:
+def dashboard(
+    sign_in: bool = typer.Option(
+        False, "--sign-in", help="Only for those whom .streamlit/secrets.toml lets in (deploy/secrets.example.toml)."
+    ),
+) -> None:
     """Serve the dashboard at LAMBDA_LISTEN and LAMBDA_DASHBOARD_PORT, until stopped; `demo` and `up` do so, too.
 
     Needs LAMBDA_READER_DATABASE_URL (or DATABASE_URL), and no other server.
@@ -58,7 +62,7 @@ def dashboard() -> None:
     settings = common.start()
     from lambda_pipeline.local.dashboard import dashboard_command
 
-    command = dashboard_command(settings.listen, settings.dashboard_port)
+    command = dashboard_command(settings.listen, settings.dashboard_port, sign_in=sign_in)
     os.execv(command[0], command)  # noqa: S606  # signals reach Streamlit itself
 
 

@@ -35,8 +35,9 @@ _NOT_THE_IMAGES = ("HEAP_OPTS",)  # KAFKA_… that are no properties of the brok
 
 @dataclass
 class Running:
-    """A service that was started."""
+    """A service that was started, under a label: its name, or that of a replica."""
 
+    label: str
     service: Service
     child: Child
     environment: dict[str, str]
@@ -96,16 +97,20 @@ class Machine:
         log_file = self.folder / f"{label}.log"
         argv = [shutil.which(command[0], path=environment["PATH"]) or command[0], *command[1:]]
         child = processes.spawn(label, argv, log_file, environment, cwd=self.folder / "srv")
-        self.running[label] = Running(service, child, {**environment, "ADDRESS": address}, log_file)
+        self.running[label] = Running(label, service, child, {**environment, "ADDRESS": address}, log_file)
 
-    def check(self, one: Running) -> subprocess.CompletedProcess[str]:
-        """Ask a service's health as the engine would, by its own command."""
-        kind, *command = one.service.check
-        assert kind == "CMD"
+    def execute(self, label: str, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command beside a running service, as `docker compose exec` does."""
+        one = self.running[label]
         argv = [self._here(one.service, part, one.environment["ADDRESS"]) for part in command]
-        program = shutil.which(argv[0], path=one.environment["PATH"])
+        program = shutil.which(argv[0], path=one.environment["PATH"]) or argv[0]
         return subprocess.run(
-            [program or argv[0], *argv[1:]], env=one.environment, capture_output=True, text=True, check=False
+            [program, *argv[1:]],
+            cwd=self.folder / "srv",
+            env=one.environment,
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def stop(self) -> dict[str, int]:
@@ -113,14 +118,14 @@ class Machine:
         codes = {}
         while self.running:
             needed = {name for one in self.running.values() for name in one.service.needs}
-            for label in [label for label in self.running if label.partition("-2")[0] not in needed]:
-                one = self.running.pop(label)
+            for one in [one for one in self.running.values() if one.service.name not in needed]:
+                del self.running[one.label]
                 one.child.popen.send_signal(signal.SIGTERM)
                 try:
-                    codes[label] = one.child.popen.wait(one.service.grace_seconds)
+                    codes[one.label] = one.child.popen.wait(one.service.grace_seconds)
                 except subprocess.TimeoutExpired:
                     processes.kill(one.child)
-                    pytest.fail(f"{label} did not stop within {one.service.grace_seconds} s: {one.log}")
+                    pytest.fail(f"{one.label} did not stop within {one.service.grace_seconds} s: {one.log}")
         return codes
 
     def kill(self) -> None:
@@ -140,7 +145,9 @@ class Machine:
         assert code is None, f"{one.service.name} ended with {code}: {one.log}"
         if not _HAS_METRICS and any("/healthz" in part for part in one.service.check):
             return True
-        return self.check(one).returncode == 0
+        kind, *check = one.service.check
+        assert kind == "CMD"
+        return self.execute(one.label, *check).returncode == 0
 
     def _next_address(self) -> str:
         self._taken += 1

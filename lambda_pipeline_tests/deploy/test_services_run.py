@@ -5,6 +5,9 @@ with compose's settings, and PostgreSQL asks for the passwords.
 """
 
 import os
+import re
+import shlex
+import socket
 import tempfile
 from collections.abc import Iterator
 from datetime import datetime, timedelta
@@ -22,12 +25,14 @@ from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.simulator import SimulatorServer, serve
 from lambda_pipeline.serving.layer import ServingLayer
-from lambda_pipeline_tests.deploy.composition import SECRETS, read_services
+from lambda_pipeline_tests.deploy.composition import REPOSITORY, SECRETS, read_services
 from lambda_pipeline_tests.deploy.machine import Machine, kafka_server, postgres_server
 from lambda_pipeline_tests.deploy.proxy import DAGSTER, DASHBOARD, LOGIN, PASSWORD, Proxy, running_proxy
 from lambda_pipeline_tests.processes import wait_for
 
 pytestmark = pytest.mark.integration
+OPERATIONS = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+COMMANDS = re.findall(r"docker compose (?:exec|run --rm) ([\w-]+) (lambda-pipeline .*)$", OPERATIONS, re.MULTILINE)
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +131,13 @@ def test_a_run_goes_through_webserver_daemon_and_code_server(machine: Machine) -
     assert not serving.get_hourly(today, today + timedelta(days=1)).empty
 
 
+@pytest.mark.parametrize(("service", "command"), COMMANDS)
+def test_the_commands_of_the_documents_run(machine: Machine, service: str, command: str) -> None:
+    wait_until_served(machine)
+    done = machine.execute(service, *shlex.split(command))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_each_user_may_only_do_what_is_its_own(machine: Machine) -> None:
     reader = address(machine, "dashboard", "LAMBDA_READER_DATABASE_URL")
     writer = address(machine, "speed", "DATABASE_URL")
@@ -151,10 +163,11 @@ def test_the_dashboard_is_served_over_tls_with_its_websocket(proxy: Proxy) -> No
     assert page.headers["X-Content-Type-Options"] == "nosniff"
     assert "frame-ancestors 'self'" in page.headers["Content-Security-Policy"]
     assert "Server" not in page.headers
-    stream = f"wss://{DASHBOARD}/_stcore/stream"
-    where = {"host": "127.0.0.1", "port": proxy.port, "ssl": proxy.context, "proxy": None}
-    with connect(stream, origin=f"https://{DASHBOARD}", subprotocols=["streamlit"], **where) as socket:
-        assert socket.response.status_code == 101
+    stream, origin = f"wss://{DASHBOARD}/_stcore/stream", f"https://{DASHBOARD}"
+    wire = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
+    with connect(stream, sock=wire, ssl=proxy.context, origin=origin, subprotocols=["streamlit"]) as opened:
+        assert opened.response is not None
+        assert opened.response.status_code == 101
 
 
 def test_dagster_asks_for_the_login(proxy: Proxy) -> None:

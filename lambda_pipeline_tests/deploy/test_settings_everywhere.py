@@ -1,6 +1,7 @@
 """The same settings everywhere: what .env.example, docker-compose.yml and the documents name is what the code reads."""
 
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_every_setting_reaches_a_container(services: dict[str, Service]) -> None
 
 
 def test_a_setting_handed_on_keeps_its_name_and_has_no_second_default() -> None:
-    handed_on = re.findall(r"^ +(\w+): \$\{(\w+):-(.*)\}$", COMPOSE, re.MULTILINE)
+    handed_on = re.findall(r"^ +([A-Z_]+): \$\{(\w+):-(.*)\}$", COMPOSE, re.MULTILINE)
     assert len(handed_on) > 20
     for name, variable, default in handed_on:
         assert (variable, default) == (name, "")
@@ -72,3 +73,30 @@ def test_a_document_names_only_settings_that_exist(document: Path) -> None:
         re.findall(r"\b(LAMBDA_[A-Z_]*[A-Z]|[A-Z]+_(?:DOMAIN|PASSWORD|LOGIN|LOGIN_HASH))\b", document.read_text())
     )
     assert named <= known | tests_own
+
+
+def test_the_operators_page_describes_every_service_and_names_no_other(services: dict[str, Service]) -> None:
+    text = (REPOSITORY / "docs" / "operations.md").read_text(encoding="utf-8")
+    table = text.partition("| service |")[2].partition("\n\n")[0]
+    described = {name for row in table.splitlines() for name in re.findall(r"`([\w-]+)`", row.split("|")[1])}
+    assert described == set(services)
+    for words in re.findall(r"docker compose (?:stop|logs -f|exec|run --rm(?: --no-deps)?) (.*)", text):
+        named = words.split("`")[0].split()
+        assert named[0] in services, words
+    (stopped,) = re.findall(r"docker compose stop (.*)", text)
+    assert set(stopped.split()) == {name for name, one in services.items() if one.is_ours and not one.is_one_shot}
+
+
+def test_the_page_for_some_people_differs_in_how_the_dashboard_starts(
+    services: dict[str, Service], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = ("docker-compose.yml", "deploy/sign-in.yml")
+    signed_in = read_services(tmp_path_factory.mktemp("compose"), SECRETS, files=files)
+    assert {name for name in services if signed_in[name].content != services[name].content} == {"dashboard"}
+    assert signed_in["dashboard"].command == [*services["dashboard"].command, "--sign-in"]
+    assert signed_in["dashboard"].content["volumes"][0]["target"] == "/srv/lambda/.streamlit/secrets.toml"
+    example = tomllib.loads((REPOSITORY / "deploy" / "secrets.example.toml").read_text(encoding="utf-8"))
+    assert set(example["auth"]) == {
+        "redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url",
+    }  # fmt: skip
+    assert example["allowed"]["who"] == []
