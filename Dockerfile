@@ -11,6 +11,9 @@ RUN python -m venv /opt/build && python -m venv --without-pip /opt/lambda
 COPY requirements/base.txt requirements/build.txt requirements/
 RUN /opt/build/bin/pip --python /opt/lambda install --require-hashes --only-binary :all: -r requirements/base.txt \
     && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt
+# A sixth of it is never read: other packages' own tests and headers, what maps scripts to their sources.
+RUN find /opt/lambda \( -path '*/pandas/tests' -o -path '*/pyarrow/tests' -o -path '*/pyarrow/include' \
+    -o -path '*/pydeck/nbextension' -o -name '*.js.map' \) -prune -exec rm -r {} +
 COPY . .
 RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . \
     && /opt/build/bin/pip --python /opt/lambda install --no-deps --no-index /dist/*.whl

@@ -12,8 +12,17 @@ from pathlib import Path
 import pytest
 
 from lambda_pipeline.local import kafka, postgres
+from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.local.jars import read_lock
-from lambda_pipeline_tests.deploy.composition import REPOSITORY, SECRETS, Service, compose, program, read_services
+from lambda_pipeline_tests.deploy.composition import (
+    REPOSITORY,
+    SECRETS,
+    Service,
+    compose,
+    image_environment,
+    program,
+    read_services,
+)
 
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8")
 BUILD_STAGE, _, LAST_STAGE = DOCKERFILE.rpartition("\nFROM ")
@@ -58,6 +67,12 @@ def test_the_image_runs_as_an_ordinary_user_and_holds_no_more_than_it_runs() -> 
         "--from=build /opt/lambda /opt/lambda",
         "dagster.yaml workspace.yaml /srv/lambda/dagster/",
     ]
+
+
+def test_dagster_is_set_up_as_it_is_on_this_machine(tmp_path: Path) -> None:
+    here, image = prepare_dagster_home(tmp_path, "postgresql+psycopg2://"), image_environment()
+    shared = {name for name in here if name.startswith("DAGSTER_")} - {"DAGSTER_HOME"}
+    assert {name: image.get(name) for name in shared} == {name: here[name] for name in shared}
 
 
 def let_through() -> list[Path]:
