@@ -23,6 +23,6 @@ def dashboard_command(listen: str, port: int, *, sign_in: bool = False) -> list[
 
     With `sign_in` only for those whom .streamlit/secrets.toml lets in.
     """
-    app = str(Path(__file__).with_name("sign_in.py") if sign_in else shipped_path("dashboard", "app.py"))
+    app = str(Path(__file__).with_name("gate") / "sign_in.py" if sign_in else shipped_path("dashboard", "app.py"))
     where = (f"--server.address={listen}", f"--server.port={port}")
     return [sys.executable, "-m", "streamlit", "run", app, *where, *_FLAGS]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from lambda_pipeline.local import sign_in
-from lambda_pipeline.local.sign_in import is_allowed
+from lambda_pipeline.local.gate import sign_in
+from lambda_pipeline.local.gate.sign_in import is_allowed
 
 VERIFIED = {"email": "Ani@city.example", "email_verified": True}
 
