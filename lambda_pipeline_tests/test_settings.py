@@ -252,8 +252,8 @@ def test_the_spool_is_in_the_data_folder() -> None:
 
 @pytest.fixture(scope="module")
 def documented() -> dict[str, str]:
-    """What .env.example says: the value of each name, commented out or not."""
-    text = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
+    """What .env.example says of our settings: the value of each name, commented out or not."""
+    text, _, _ = (REPOSITORY / ".env.example").read_text(encoding="utf-8").partition("# ---- docker-compose.yml only")
     return dict(re.findall(r"^(?:# )?([A-Z][A-Z_]+)=(.*)$", text, re.MULTILINE))
 
 

@@ -9,6 +9,7 @@ import typer
 
 from lambda_pipeline.cli import common
 from lambda_pipeline.cli.takeover import describe_takeover
+from lambda_pipeline.errors import SettingsError
 
 app = typer.Typer(no_args_is_help=True, help="Upgrade the database, or open it with psql.")
 
@@ -17,6 +18,13 @@ app = typer.Typer(no_args_is_help=True, help="Upgrade the database, or open it w
 def upgrade(
     dry_run: bool = typer.Option(
         False, "--dry-run", help="Do it all in a transaction that is then undone, and say what would happen."
+    ),
+    logins: bool = typer.Option(
+        False,
+        "--logins",
+        help="Then let lambda_writer, lambda_reader and Dagster's user log in with the passwords of DATABASE_URL, "
+        "LAMBDA_READER_DATABASE_URL and LAMBDA_DAGSTER_DATABASE_URL, and make Dagster's database. Needs a superuser "
+        "in LAMBDA_OWNER_DATABASE_URL.",
     ),
 ) -> None:
     """Bring the database to this version's schema, in one transaction. Running it again changes nothing.
@@ -32,6 +40,8 @@ def upgrade(
     from lambda_pipeline.local.home import Home
     from lambda_pipeline.local.stack import Stack, running_stack
 
+    if logins and settings.database_url is None:
+        raise SettingsError("the embedded PostgreSQL has no passwords.", "Set DATABASE_URL, or leave out --logins.")
     if dry_run and not Stack(settings, Home(settings.home), kafka=False).has_database():
         typer.echo("There is no database yet: it would be made. This was a dry run: nothing was changed.")
         return
@@ -41,6 +51,7 @@ def upgrade(
             done = stack.upgrade(
                 lambda what, share: progress.update(task, description=what, completed=share), dry_run=dry_run
             )
+        users = stack.give_logins() if logins and not dry_run else []
         if not dry_run:
             stack.prepare()
     before = done.before or ("an empty database" if done.taken is None else "the first system's")
@@ -48,6 +59,8 @@ def upgrade(
         typer.echo(f"The schema is up to date: {done.after}.")
     else:
         typer.echo(f"The schema {'would be' if dry_run else 'is'} now {done.after} (before: {before}).")
+    if users:
+        typer.echo(f"May log in: {', '.join(users)}.")
     if done.taken is not None:
         for line in describe_takeover(done.taken, settings.history_start):
             typer.echo(line)

@@ -1,5 +1,6 @@
-"""`demo` and `up`: the whole platform on this machine."""
+"""`demo` and `up`: the whole platform on this machine. `dashboard`: only the page."""
 
+import os
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command()(demo)
     app.command()(up)
+    app.command()(dashboard)
 
 
 def demo(
@@ -46,6 +48,22 @@ def up() -> None:
     settings = common.start()
     require_keys(settings)
     _run(settings, "up", None)
+
+
+def dashboard(
+    sign_in: bool = typer.Option(
+        False, "--sign-in", help="Only for those whom .streamlit/secrets.toml lets in (deploy/secrets.example.toml)."
+    ),
+) -> None:
+    """Serve the dashboard at LAMBDA_LISTEN and LAMBDA_DASHBOARD_PORT, until stopped; `demo` and `up` do so, too.
+
+    Needs LAMBDA_READER_DATABASE_URL (or DATABASE_URL), and no other server.
+    """
+    settings = common.start()
+    from lambda_pipeline.local.dashboard import dashboard_command
+
+    command = dashboard_command(settings.listen, settings.dashboard_port, sign_in=sign_in)
+    os.execv(command[0], command)  # noqa: S606  # signals reach Streamlit itself
 
 
 def _run(settings: "Settings", what: str, seed: int | None) -> None:

@@ -1,6 +1,7 @@
 """How the dashboard is started."""
 
 import sys
+from pathlib import Path
 
 from lambda_pipeline.shipped import shipped_path
 
@@ -17,8 +18,11 @@ _FLAGS = (
 )
 
 
-def dashboard_command(listen: str, port: int) -> list[str]:
-    """Streamlit with the dashboard, serving at `listen`:`port`; LAMBDA_READER_DATABASE_URL says what it reads."""
-    app = str(shipped_path("dashboard", "app.py"))
+def dashboard_command(listen: str, port: int, *, sign_in: bool = False) -> list[str]:
+    """Streamlit with the dashboard, serving at `listen`:`port`; LAMBDA_READER_DATABASE_URL says what it reads.
+
+    With `sign_in` only for those whom .streamlit/secrets.toml lets in.
+    """
+    app = str(Path(__file__).with_name("gate") / "sign_in.py" if sign_in else shipped_path("dashboard", "app.py"))
     where = (f"--server.address={listen}", f"--server.port={port}")
     return [sys.executable, "-m", "streamlit", "run", app, *where, *_FLAGS]

@@ -24,11 +24,11 @@ from lambda_pipeline.settings import Settings
 from lambda_pipeline.storage.deployment import claim, require_city, settle_origin
 from lambda_pipeline.storage.engine import UPGRADE_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.storage.legacy_rows import Progress, Takeover
+from lambda_pipeline.storage.logins import READER, WRITER, give_logins
 from lambda_pipeline.storage.migrate import Upgrade, require_newest, upgrade
 from lambda_pipeline.stream.client import KafkaConnection
 
 DATABASE, DAGSTER_DATABASE = "lambda", "dagster"
-WRITER, READER = "lambda_writer", "lambda_reader"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +167,18 @@ class Stack:
         """
         takeover = Takeover(self.settings.city, self.settings.history_start, on_progress)
         return self._upgrade(takeover, dry_run=dry_run)
+
+    def give_logins(self) -> list[str]:
+        """Let writer, reader and Dagster's user log in with the passwords of their addresses; returns their names.
+
+        For external servers: the embedded one knows no passwords. Raises SettingsError.
+        """
+        addresses = self.addresses()
+        owner = make_engine(addresses.owner_url, "logins")
+        try:
+            return give_logins(owner, addresses.writer_url, addresses.reader_url, addresses.dagster_url)
+        finally:
+            owner.dispose()
 
     def _upgrade(self, takeover: Takeover | None = None, *, dry_run: bool = False) -> Upgrade:
         if self.postgres is not None:

@@ -18,7 +18,8 @@ from lambda_pipeline_tests.servers import Database
 SECRET = "verysecret"
 DAYS = ("--from", "2025-03-01", "--to", "2025-03-02")
 COMMANDS = {
-    "demo", "up", "ingest", "speed", "simulator", "backfill", "import", "export", "status", "db upgrade", "db psql",
+    "demo", "up", "dashboard", "ingest", "speed", "simulator", "backfill", "import", "export", "status", "db upgrade",
+    "db psql",
 }  # fmt: skip
 
 
@@ -337,6 +338,16 @@ def test_upgrading_twice_changes_nothing(call: Call, external: dict[str, str]) -
         result = call("db", "upgrade", **external)
         assert result.code == 0, result.text
         assert "The schema is up to date" in result.out
+
+
+def test_the_embedded_server_has_no_logins(call: Call, tmp_path: Path) -> None:
+    assert_user_error(call("db", "upgrade", "--logins"), "has no passwords", "DATABASE_URL")
+    assert not (tmp_path / ".lambda").exists()
+
+
+@pytest.mark.integration
+def test_logins_need_passwords(call: Call, external: dict[str, str]) -> None:
+    assert_user_error(call("db", "upgrade", "--logins", **external), "DATABASE_URL names no user, password")
 
 
 @pytest.mark.integration
