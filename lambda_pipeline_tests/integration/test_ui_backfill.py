@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 
 import dagster as dg
@@ -41,7 +42,8 @@ def dagster(database: Database, produce: Produce) -> Iterator[WorkspaceProcessCo
 
 def tick(dagster: WorkspaceProcessContext) -> None:
     """What the backfill daemon does now and then."""
-    errors = list(execute_backfill_iteration(dagster, logging.getLogger("test")))
+    with ThreadPoolExecutor(1) as daemon:  # a browser's test may have left this thread with an event loop of its own
+        errors = daemon.submit(lambda: list(execute_backfill_iteration(dagster, logging.getLogger("test")))).result()
     assert not any(errors), errors
 
 
