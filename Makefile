@@ -50,7 +50,7 @@ bench-speed: install-dev $(BENCH_VENV)/.installed  ## Measure the speed daemon b
 bench-batch: install-dev  ## Measure the batch layer beside bare SQL; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.batch
 
-bench-serving: install-dev  ## Measure every serving query at 10,000 locations; rewrites docs/benchmarks.md
+bench-serving: install-dev  ## Measure every serving query and the page at 10,000 locations; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.serving
 
 browser: install-dev  ## Install Chromium for the browser tests (on Debian, as root), or say what is missing

@@ -23,8 +23,9 @@ OUTLINE: Final = "rgba(110, 118, 129, 0.65)"  # so that EPA's yellow is seen on 
 GRID: Final = "rgba(128, 134, 145, 0.22)"
 MUTED: Final = "#8b93a1"  # legible on light and on dark
 
-# What Streamlit's own options cannot say: less air above, cards and filters that stand two by two on a phone, grey
-# shapes where something is going to be, and a focus that is seen on every ground.
+# What Streamlit's own options cannot say: less air above, cards and filters that stand two by two on a phone, captions
+# with the contrast that WCAG asks for (4.5; Streamlit's have 3.9 on white), grey shapes where something is going to be,
+# and a focus that is seen on every ground.
 PAGE_CSS: Final = """<style>
 [data-testid="stMainBlockContainer"] {padding-top: 2.75rem; padding-bottom: 2rem;}
 .st-key-freshness > div, .st-key-cards > div, .st-key-changes > div, .st-key-raw-filters > div,
@@ -32,6 +33,7 @@ PAGE_CSS: Final = """<style>
   flex: 1 1 9.5rem !important; min-width: 9.5rem;}
 .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
 .st-key-changes [data-testid="stMetricValue"] {font-size: 1.75rem;}
+[data-testid="stCaptionContainer"][data-testid] {color: inherit; opacity: 0.8;}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}

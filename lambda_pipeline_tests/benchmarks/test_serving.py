@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from benchmarks.report import summary_table
 from benchmarks.servers import Database as Filling
 from benchmarks.serving.fill import fill
+from benchmarks.serving.page import page_rows
 from benchmarks.serving.reads import Range, Read, reads_of, time_read
 from benchmarks.serving.tables import goal_rows, notes
 from lambda_pipeline.batch.publish import hours_to_publish
@@ -61,3 +62,11 @@ def test_the_table_has_the_95th_percentile_against_its_goal_and_the_naive_way_be
     assert rows[0].measured == "p50 5.0 ms, p95 49.0 ms"
     assert summary_table(rows).rows[1][-1] == "**no**"
     assert notes(figures, reads) == ["The naive way beside: one by 8.0 s from the hourly rows, 2,000 times as long."]
+
+
+def test_the_pages_table_has_its_median_beside_a_blank_page_of_the_same_round() -> None:
+    figures = {"blank": [0.5, 1.0, 0.6], "first": [1.0, 2.5, 1.2], "maps.one": [1.5, 1.1, 0.9]}
+    first, one = page_rows(figures)
+    assert (first.measured, first.beside) == ("1.20 s (1.00 to 2.50)", "a blank Streamlit app: 0.60 s")
+    assert (first.ratio, first.met) == ("2.00", True)
+    assert (one.measured, one.ratio, one.met) == ("1.10 s (0.90 to 1.50)", "", False)
