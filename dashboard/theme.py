@@ -28,6 +28,8 @@ PAGE_CSS: Final = """<style>
 .st-key-freshness > div, .st-key-cards > div, .st-key-raw-filters > div, .st-key-raw-order-row > div {
   flex: 1 1 9.5rem !important; min-width: 9.5rem;}
 .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"] {font-size: 1.75rem;}
+/* seen wherever the reader has scrolled to */
+.st-key-failure {position: sticky; top: 3.25rem; z-index: 9; backdrop-filter: blur(12px);}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}
