@@ -68,6 +68,8 @@ class Board:
             data = self._read(tab, kept, context)
         wait.empty()
         if data is None:
+            with head:
+                header.name(context)
             return
         with head:
             header.show(data, context)

@@ -80,13 +80,14 @@ def raw_view() -> RawView:
     return RawView(where, RawSort(state[SORT]), state[ORDER] == "desc", state[SIZE], state[PAGE])
 
 
-def bound(name: str, t: Texts) -> dict[str, Any]:
+def bound(name: str, t: Texts, *variant: str) -> dict[str, Any]:
     """`key` and `on_change` of a widget that shows and changes a choice whose options are written in words.
 
     Streamlit knows an option by its words, and forgets a widget that was not drawn: so the choice is kept under `name`,
-    and every language has a widget of its own, which begins with it. Another choice begins at the first page.
+    and every language, and whatever `variant` else changes the words, has a widget of its own, which begins with it.
+    Another choice begins at the first page.
     """
-    state, key = st.session_state, f"{name}-{t.language}"
+    state, key = st.session_state, "-".join((name, t.language, *variant))
     if key not in state or state[key] != state[name]:
         state[key] = state[name]
     return {"key": key, "on_change": _take, "args": (name, key)}

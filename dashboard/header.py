@@ -32,6 +32,12 @@ def show(data: Refresh, context: Context) -> None:
             _layer(data.freshness, layer, context)
 
 
+def name(context: Context) -> None:
+    """The city alone, while nothing is known of it."""
+    st.title(formats.markdown(context.city.name), anchor=False)
+    st.caption(context.texts("page.subtitle"))
+
+
 def _newest(newest: "pd.Timestamp | None", context: Context) -> None:
     t = context.texts
     if newest is None:

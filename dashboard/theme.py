@@ -34,6 +34,8 @@ PAGE_CSS: Final = """<style>
 .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
 .st-key-changes [data-testid="stMetricValue"] {font-size: 1.75rem;}
 [data-testid="stCaptionContainer"][data-testid] {color: inherit; opacity: 0.8;}
+/* seen wherever the reader has scrolled to */
+.st-key-failure {position: sticky; top: 3.25rem; z-index: 9; backdrop-filter: blur(12px);}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}

@@ -125,13 +125,13 @@ def _order(data: RawPage, context: Context) -> None:
             t("raw.sort"),
             [sort.value for sort in RawSort],
             format_func=lambda column: t(f"column.{column}", unit=context.units.name(t)),
-            **choosing.bound(choosing.SORT, t),
+            **choosing.bound(choosing.SORT, t, context.units.key),
         )
         st.selectbox(
             t("raw.order"),
             ("desc", "asc"),
             format_func=lambda order: t(f"raw.order{kind}.{order}"),
-            **choosing.bound(choosing.ORDER, t),
+            **choosing.bound(choosing.ORDER, t, kind),
         )
         st.selectbox(
             t("raw.page_size"),

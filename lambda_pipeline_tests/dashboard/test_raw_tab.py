@@ -166,3 +166,13 @@ def test_another_language_keeps_what_is_chosen_in_words() -> None:
         written = dict(app.query_params)
         assert written.pop("lang", "en") == language
         assert written == before
+
+
+def test_the_order_stays_when_its_words_change_with_the_column_or_the_unit() -> None:
+    app = opened(FakeServing(), tab="raw", order="asc")
+    for sort in ("location", "current_speed"):
+        next(box for box in panel(app).selectbox if box.label == "Sort by").set_value(sort).run()
+        assert app.query_params["order"] == "asc"
+    app.sidebar.selectbox[1].set_value("mph").run()
+    assert (app.query_params["sort"], app.query_params["order"]) == ("current_speed", "asc")
+    assert not app.exception
