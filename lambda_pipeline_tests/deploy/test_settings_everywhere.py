@@ -12,8 +12,6 @@ from lambda_pipeline_tests.deploy.composition import REPOSITORY, SECRETS, Servic
 SETTINGS = {str(field.alias) for field in Settings.model_fields.values()}
 # What workspace.yaml reads, the one file that is not ours to type.
 WORKSPACE = set(re.findall(r"env: (\w+)", (REPOSITORY / "workspace.yaml").read_text()))
-# The daemons' endpoint for metrics and health.
-METRICS = {"LAMBDA_METRICS_HOST", "LAMBDA_INGEST_METRICS_PORT", "LAMBDA_SPEED_METRICS_PORT"}
 # Of the embedded servers; and the port that compose publishes Dagster at, which the container need not know.
 NOT_HANDED = {"LAMBDA_CACHE", "LAMBDA_DAGSTER_PORT"}
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
@@ -39,7 +37,7 @@ def test_each_setting_is_documented_once() -> None:
 
 def test_compose_hands_on_only_settings_that_exist(services: dict[str, Service]) -> None:
     handed = {name for one in services.values() if one.is_ours for name in one.environment}
-    assert handed - METRICS <= SETTINGS | WORKSPACE
+    assert handed <= SETTINGS | WORKSPACE
 
 
 def test_every_setting_reaches_a_container(services: dict[str, Service]) -> None:
@@ -67,7 +65,7 @@ def test_what_compose_asks_of_the_env_file_is_in_its_example() -> None:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_only_settings_that_exist(document: Path) -> None:
-    known = SETTINGS | METRICS | WORKSPACE | set(names_in(COMPOSE_ONLY))
+    known = SETTINGS | WORKSPACE | set(names_in(COMPOSE_ONLY))
     tests_own = {"LAMBDA_FAULTS_SEED", "LAMBDA_UNION_EXAMPLES"}
     named = set(
         re.findall(r"\b(LAMBDA_[A-Z_]*[A-Z]|[A-Z]+_(?:DOMAIN|PASSWORD|LOGIN|LOGIN_HASH))\b", document.read_text())
