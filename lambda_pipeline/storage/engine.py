@@ -117,11 +117,17 @@ def bound_transaction(
     """Bound this transaction alone: it holds a lock that others wait for, and must not outlive a frozen client.
 
     It waits for a lock less long than it may last: giving up a lock is tried again (`retrying`), the end of the
-    transaction would end the session with it, and its temporary tables.
+    transaction would end the session with it, and its temporary tables. A session that waits less stays so.
     """
     connection.execute(sa.text(f"set local transaction_timeout = '{int(seconds)}s'"))
     connection.execute(sa.text(f"set local idle_in_transaction_session_timeout = '{int(idle_seconds)}s'"))
-    connection.execute(sa.text(f"set local lock_timeout = '{int(lock_seconds)}s'"))
+    connection.execute(
+        sa.text(
+            "select set_config('lock_timeout', :most, true) "
+            "where current_setting('lock_timeout')::interval > cast(:most as interval)"
+        ),
+        {"most": f"{int(lock_seconds)}s"},
+    )
 
 
 @contextmanager

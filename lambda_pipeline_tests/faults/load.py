@@ -11,13 +11,13 @@ import time
 from collections import defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline_tests.faults.poison import Poisoner
+from lambda_pipeline_tests.faults.produced import Produced
 
 HOURS = 5  # of event time, so that most events are late
 Key = tuple[str, datetime]
@@ -175,19 +175,20 @@ class CountedLoad(Load):
     Produces also some of what an importer imports, with the same values.
     """
 
-    produced: Any = None  # shared between processes
+    produced: Produced = field(default_factory=Produced)
     imported: dict[Key, Values] = field(default_factory=dict)
 
     def _new_key(self) -> Key:
-        with self.produced.get_lock():
-            self.produced.value += 1
+        self.produced.add()
         return super()._new_key()
 
     def _send_one(self) -> None:
         if self.sent % 40 or not self.imported:
             super()._send_one()
             return
-        observed, values = self._rng.choice(list(self.imported.items()))
+        number = self._rng.randrange(len(self.imported))
+        observed, values = list(self.imported.items())[number]
+        self.produced.add_planned(number)
         value = json.dumps(self._message(observed, values) | {"number": self.sent}).encode()
         self.meaning[value] = (observed, values)
         self.sent += 1

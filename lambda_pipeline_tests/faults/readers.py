@@ -4,7 +4,6 @@ A reader takes one snapshot after the other and compares what it sees in it: wit
 before, and with what was produced by then.
 """
 
-import multiprocessing
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,10 +23,10 @@ from lambda_pipeline.serving.layer import ServingLayer, ServingView
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline_tests.faults.produced import PROCESSES, Produced
 
 _PAUSE = 0.05  # seconds between a reader's snapshots, so that the others get something done
 FAR = date(2000, 1, 1), date(2100, 1, 1)
-_processes = multiprocessing.get_context("spawn")  # nothing of the test's connections goes along
 
 _MEASURES = (
     "count(*), coalesce(sum(aqi_value), 0)::bigint, count(aqi_value), min(aqi_value), max(aqi_value), "
@@ -67,14 +66,14 @@ class Seen:
     failure: str | None = None
 
 
-def read_on(url: str, produced: Any, stop: Event, found: "Queue[Seen]") -> None:
+def read_on(url: str, produced: Produced, stop: Event, found: "Queue[Seen]") -> None:
     """Take snapshots until told to stop; hands over what was seen, with the first thing that must not be."""
     engine = make_engine(url, "reader")
     layer, seen, hours = ServingLayer(engine), Seen(), Counter[tuple[str, datetime]]()
     while not stop.wait(_PAUSE) and seen.failure is None:
         with layer.snapshot() as view:
             now, wrong = _look(view, seen.layers)
-        bound = produced.value  # after the snapshot, so never too low
+        bound = produced.total  # after the snapshot, so never too low
         seen.snapshots, seen.total = seen.snapshots + 1, now.total()
         fewer = [key for key, count in hours.items() if now[key] < count]
         if fewer:
@@ -122,7 +121,9 @@ def publish_on(url: str, kafka: str, topic: str, stop: Event, found: "Queue[Seen
     found.put(seen)
 
 
-def import_on(url: str, rows: Sequence[ObservationMessage], produced: Any, stop: Event, found: "Queue[Seen]") -> None:
+def import_on(
+    url: str, rows: Sequence[ObservationMessage], produced: Produced, stop: Event, found: "Queue[Seen]"
+) -> None:
     """Import rows, a few at a time and each of them twice, until told to stop; hands over how many."""
     engine = make_engine(url, "importer", BATCH_TIMEOUTS)
     with transaction(engine) as connection:
@@ -131,11 +132,12 @@ def import_on(url: str, rows: Sequence[ObservationMessage], produced: Any, stop:
     seen = Seen()
     try:
         while not stop.wait(0.1) and seen.total < len(observations):
-            chunk = observations[max(seen.total - 10, 0) : seen.total + 10]
-            with produced.get_lock():
-                produced.value += len(observations[seen.total : seen.total + 10])
+            chunk = observations[max(seen.total - 10, 0) : seen.total + 10]  # half of it for the second time
+            done = min(seen.total + 10, len(observations))
+            for number in range(seen.total, done):
+                produced.add_planned(number)
             import_observations(engine, chunk, "import:test")
-            seen.total = min(seen.total + 10, len(observations))
+            seen.total = done
         stop.wait()
     except Exception as error:
         seen.failure = repr(error)
@@ -147,14 +149,14 @@ def import_on(url: str, rows: Sequence[ObservationMessage], produced: Any, stop:
 class Helpers:
     """Processes that run until they are told to stop, and what they hand over."""
 
-    produced: Any = field(default_factory=lambda: _processes.Value("q", 0))
-    _stop: Event = field(default_factory=_processes.Event)
+    produced: Produced = field(default_factory=Produced)
+    _stop: Event = field(default_factory=PROCESSES.Event)
     _running: list[tuple[Any, "Queue[Seen]"]] = field(default_factory=list)
 
     def start(self, work: Callable[..., None], *arguments: Any) -> None:
         """One more process."""
-        found: Queue[Seen] = _processes.Queue()
-        process = _processes.Process(target=work, args=(*arguments, self._stop, found), daemon=True)
+        found: Queue[Seen] = PROCESSES.Queue()
+        process = PROCESSES.Process(target=work, args=(*arguments, self._stop, found), daemon=True)
         process.start()
         self._running.append((process, found))
 

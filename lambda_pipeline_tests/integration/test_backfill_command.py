@@ -72,7 +72,7 @@ def test_the_summary_says_what_each_asset_did_and_what_the_checks_warn_of(
         "peak_hours_analysis 2 partitions 3 rows 3 written",
         "peak_hours 2 partitions 2 rows 2 written",
     ]
-    assert "hourly_aggregations: completeness: 0.6% of 480 expected observations" in warnings  # 10 an hour, two days
+    assert "hourly_aggregations: completeness: 0.6% of 480 expected observations. Least: Cinere 0 %." in warnings
     assert "hourly_aggregations: gaps: 45 hours without any observation" in warnings
     produce([message(PLACES[0], START + timedelta(minutes=6), aqi=5)])
     assert backfill("--asset", "raw_data", "--asset", "hourly_aggregations", "--asset", "peak_hours_analysis")[0] == [

@@ -60,7 +60,7 @@ SESSIONS = st.sampled_from([0, 1])
 CONSUMERS = st.sampled_from([0, 1, 2])
 KINDS = st.sampled_from(["consume", "store", "import", "publish", "compute"])
 # About as many as an operation has: of a swap there are more than of a commit.
-MOMENTS = {"consume": 6, "store": 7, "import": 9, "publish": 23, "compute": 4}
+MOMENTS = {"consume": 6, "store": 7, "import": 9, "publish": 24, "compute": 4}
 WAYS: st.SearchStrategy[Way] = st.sampled_from(["raises", "vanishes", "within a statement", "after the commit"])
 
 
@@ -74,7 +74,7 @@ class Scene:
     moment: int
 
 
-SCENES = st.builds(Scene, FEW_MESSAGES, PARTITIONS, st.lists(KINDS, max_size=2), st.integers(0, 22))
+SCENES = st.builds(Scene, FEW_MESSAGES, PARTITIONS, st.lists(KINDS, max_size=2), st.integers(0, 23))
 
 
 class Union(RuleBasedStateMachine):
