@@ -17,7 +17,7 @@ COLUMNS = (
     "timestamp", "location", "layer", "aqi_value", "aqi_category", "traffic_level", "current_speed",
     "free_flow_speed", "halves", "is_peak_hour", "road_closure", "pollutants", "source", "latitude", "longitude",
 )  # fmt: skip
-WIDTHS = {"location": 170, "aqi_category": 200}  # pixels
+WIDTHS = {"location": 170, "aqi_category": 230}  # pixels
 NUMBERS = ("aqi_value", "current_speed", "free_flow_speed", "latitude", "longitude")
 
 

@@ -35,7 +35,8 @@ PAGE_CSS: Final = """<style>
 .st-key-changes [data-testid="stMetricValue"] {font-size: 1.75rem;}
 [data-testid="stCaptionContainer"][data-testid] {color: inherit; opacity: 0.8;}
 /* seen wherever the reader has scrolled to */
-.st-key-failure {position: sticky; top: 3.25rem; z-index: 9; backdrop-filter: blur(12px);}
+[data-testid="stLayoutWrapper"]:has(> .st-key-failure) {
+  position: sticky; top: 3.75rem; z-index: 9; backdrop-filter: blur(12px);}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}
@@ -46,6 +47,7 @@ PAGE_CSS: Final = """<style>
 @media (prefers-reduced-motion: reduce) {.skeleton i {animation: none;}}
 :is(a, button, summary, [role="tab"], [tabindex]):focus-visible {outline: 2px solid #2e7de0; outline-offset: 2px;}
 @media (max-width: 640px) {
+  [data-testid="stMainBlockContainer"] {padding-top: 4rem;}
   [data-testid="stMetricLabel"] *, [data-testid="stMetricDelta"] * {white-space: normal !important; overflow: visible;}
   .st-key-freshness [data-testid="stMetricValue"], .st-key-cards [data-testid="stMetricValue"],
   .st-key-changes [data-testid="stMetricValue"] {font-size: 1.35rem;}
