@@ -29,6 +29,7 @@ from dashboard.texts import LANGUAGES, Texts  # noqa: E402
 from dashboard.units import UNITS  # noqa: E402
 from lambda_pipeline.domain.city_time import CityClock  # noqa: E402
 from lambda_pipeline.errors import LambdaPipelineError, SettingsError  # noqa: E402
+from lambda_pipeline.serving.export import export_raw  # noqa: E402
 from lambda_pipeline.serving.layer import ServingLayer  # noqa: E402
 from lambda_pipeline.settings import load_settings  # noqa: E402
 
@@ -111,8 +112,6 @@ def run() -> None:
     except LambdaPipelineError as error:
         states.failed(error, Texts(), 0)
         return
-    from lambda_pipeline.serving.export import export_raw  # noqa: PLC0415 - only the deployed page has one to call
-
     options = PageOptions(settings.tile_url, settings.tile_attribution, settings.refresh_seconds)
     main(lambda: _serving(secret.get_secret_value()), options, export_raw)
 
