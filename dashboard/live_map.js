@@ -40,20 +40,23 @@ function themed(layout, element) {
 
 async function draw(map, { data, layout }, { config, library, view }) {
   const Plotly = await load(library)
-  if (map.view !== view) map.moved = {} // other places: the browser fits the map to them
+  if (map.view !== view) map.isFitted = false // other places: the browser fits the map to them
   map.view = view
-  Object.assign(layout.map, map.moved)
+  if (map.isFitted) Object.assign(layout.map, whereItIs(map))
   const drawn = Plotly.react(map.element, data, themed(layout, map.element), config)
-  if (!map.isWatched) watch(map, Plotly) // at once: it may be moved before it is complete
+  if (!map.isWatched) watch(map, Plotly)
   await drawn
+  map.isFitted = true
+}
+
+function whereItIs({ element }) {
+  const shown = element._fullLayout.map._subplot.map
+  const { lng, lat } = shown.getCenter()
+  return { center: { lon: lng, lat }, zoom: shown.getZoom() }
 }
 
 function watch(map, Plotly) {
   map.isWatched = true
-  map.element.on("plotly_relayout", (change) => {
-    const { center, zoom } = map.element._fullLayout.map // a button reports the zoom alone
-    if ("map.zoom" in change || "map.center" in change) map.moved = { center, zoom }
-  })
   let width = map.element.offsetWidth
   new ResizeObserver(() => {
     if (map.element.offsetWidth === width || map.element.offsetWidth === 0) return // the same, or out of sight
@@ -66,10 +69,37 @@ function mount(parent) {
   const element = document.createElement("div")
   element.setAttribute("role", "figure")
   parent.append(element)
-  return { element, moved: {}, isWatched: false, timer: undefined }
+  return { element, isFitted: false, isWatched: false, timer: undefined }
 }
 
 const maps = new WeakMap()
+
+const PATIENCE = 10000 // milliseconds; a map that is out of sight may never be complete
+
+/* One draw after the other, of which only the newest that waits counts: Plotly fails where it is given new data before
+   the map's style is there. */
+function drawInTurn(map, figure, words) {
+  map.next = { figure, words }
+  map.drawing ??= (async () => {
+    while (map.next) {
+      const { figure, words } = map.next
+      map.next = undefined
+      const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE))
+      await Promise.race([draw(map, figure, words).catch((error) => fail(map, error, words)), patience])
+    }
+  })().finally(() => {
+    map.drawing = undefined
+  })
+  return map.drawing
+}
+
+function fail(map, error, { failure }) {
+  console.warn(error)
+  map.isFitted = map.element.querySelector("canvas") !== null
+  if (map.isFitted) return // it stands: only its tiles are out of reach
+  window.Plotly?.purge(map.element)
+  map.element.textContent = failure
+}
 
 export default function ({ parentElement, data, setTriggerValue }) {
   if (!maps.has(parentElement)) maps.set(parentElement, mount(parentElement))
@@ -78,15 +108,10 @@ export default function ({ parentElement, data, setTriggerValue }) {
   map.element.setAttribute("aria-label", words.alt)
   map.element.style.minHeight = `${words.height}px`
   clearTimeout(map.timer)
-  draw(map, figure, words)
-    .catch((error) => {
-      console.warn(error)
-      if (map.element.querySelector("canvas")) return // it stands: only its tiles are out of reach
-      window.Plotly?.purge(map.element)
-      map.element.textContent = words.failure
-    })
-    .finally(() => {
-      if (words.step !== null) map.timer = setTimeout(() => setTriggerValue("step", words.step), words.after)
-    })
+  drawInTurn(map, figure, words).then(() => {
+    if (words.step === null) return
+    clearTimeout(map.timer)
+    map.timer = setTimeout(() => setTriggerValue("step", words.step), words.after)
+  })
   return () => clearTimeout(map.timer)
 }

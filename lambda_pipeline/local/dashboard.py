@@ -13,7 +13,7 @@ _FLAGS = (
     "--client.showErrorDetails=none",
     "--client.showErrorLinks=false",
     # never a bare --theme.*: it forces the light theme while Streamlit goes on reporting the reader's own
-    "--theme.light.primaryColor=#2e7de0",
+    "--theme.light.primaryColor=#1f6fd1",
     "--theme.dark.primaryColor=#5b9df0",
 )
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlencode, urlsplit
 
@@ -36,7 +36,14 @@ class Reader:
 
     def open_tab(self, name: str) -> Locator:
         """Open a tab by its English name and wait for its charts; returns what it holds."""
-        self.page.get_by_role("tab", name=name, exact=True).click()
+        tab = self.page.get_by_role("tab", name=name, exact=True)
+        for _ in range(5):  # a click may come while the page is drawn anew, and be lost
+            tab.click()
+            with suppress(AssertionError):
+                expect(tab).to_have_attribute("aria-selected", "true", timeout=3_000)
+                self.page.wait_for_timeout(500)
+                expect(tab).to_have_attribute("aria-selected", "true", timeout=100)
+                break
         panel = self.panel(name)
         self.expect_charts(panel, TABS[name])
         return panel
@@ -95,7 +102,12 @@ class Reader:
         traffic = self.page.locator(".js-plotly-plot").first
         traffic.hover()
         traffic.locator(".modebar-btn[data-title='Zoom in']").click()
-        self.page.wait_for_function(f"(before) => ({_ZOOMS})()[0] > before + 0.4", arg=before)
+        self.page.wait_for_function(
+            f"(before) => ({_ZOOMS})()[0] > before + 0.4"
+            " && !document.querySelector('.js-plotly-plot')._fullLayout.map._subplot.map.isMoving()",
+            arg=before,
+            timeout=LOADING,
+        )
         return float(self.zooms()[0])
 
     @property
@@ -119,6 +131,6 @@ def reading(
     reader = Reader(page)
     try:
         yield reader
-        assert reader.complaints == []
+        assert reader.complaints == [], reader.complaints
     finally:
         page.close()

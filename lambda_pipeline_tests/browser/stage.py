@@ -87,7 +87,7 @@ def staged(postgres: EmbeddedPostgres, name: str, city: City, days: int, log: Pa
         command = dashboard_command("127.0.0.1", port)
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
-        assert wait_until(lambda: _answers(url), timeout=60, interval=0.1), log.read_text()
+        assert wait_until(lambda: answers(url), timeout=60, interval=0.1), log.read_text()
         yield Stage(url, city, ServingLayer.open(reader_url, "test"), writer, partition, offset)
     finally:
         process.terminate()
@@ -133,7 +133,7 @@ def _commit(
     commit_micro_batch(engine, MicroBatch(rows, (), (move,)), city.timezone)
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
     try:
         return requests.get(f"{url}/_stcore/health", timeout=1).ok
     except requests.RequestException:

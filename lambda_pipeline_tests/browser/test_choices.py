@@ -34,6 +34,7 @@ def test_a_view_that_is_shared_opens_as_it_was_left(chromium: Browser, reader: R
         other.page.goto(reader.page.url)
         panel = other.panel("Raw Data")
         expect(panel.get_by_text(left, exact=True)).to_be_visible(timeout=LOADING)
+        expect(other.sidebar.locator("[data-tag]")).to_have_count(1, timeout=LOADING)
         assert chips(other.sidebar) == [name]
         assert chips(panel) == ["batch"]
         assert other.params == reader.params

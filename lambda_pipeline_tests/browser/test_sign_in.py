@@ -11,8 +11,8 @@ from playwright.sync_api import Browser, expect
 
 from lambda_pipeline.local.home import free_port
 from lambda_pipeline.local.processes import wait_until
-from lambda_pipeline_tests.browser.conftest import answers
 from lambda_pipeline_tests.browser.provider import CLIENT, Provider, running_provider
+from lambda_pipeline_tests.browser.stage import answers
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.browser
