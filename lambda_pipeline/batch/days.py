@@ -7,7 +7,8 @@ import sqlalchemy as sa
 
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import retrying, transaction
-from lambda_pipeline.storage.sql import sql
+from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.sql import sql, sql_text
 
 DayTable = Literal["daily_aggregations", "peak_hours_analysis", "peak_hours"]
 DAY_TABLES: tuple[DayTable, ...] = get_args(DayTable)
@@ -28,6 +29,7 @@ def compute_days(engine: sa.Engine, table: DayTable, first: date, until: date, r
             database.execute(sql("batch/note_days"), {**values, "table_name": table, "run_id": run_id})
             if table == "daily_aggregations":
                 database.execute(sql("batch/clear_days"), values)
+            run_script(database, sql_text("batch/plan_by_hash"))
             return int(database.execute(sql(f"batch/{table}"), values).rowcount)
 
     return retrying(compute)

@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import Observation, Validator
 from lambda_pipeline.errors import LogGapError, StaleCatalogueError
+from lambda_pipeline.garbage import rare_collection
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.dead_letters import insert_dead_letters
 from lambda_pipeline.storage.deployment import Deployment, load_deployment, require_catalogue
@@ -36,7 +37,7 @@ from lambda_pipeline.stream.reader import LogBounds, LogReader
 from lambda_pipeline.stream.topic import find_topic
 
 logger = logging.getLogger(__name__)
-CHUNK_RECORDS = 50_000  # of one transaction: bounds memory, and what a crash makes a run do again
+CHUNK_RECORDS = 20_000  # of one transaction: bounds memory, and what a crash makes a run do again
 
 
 @dataclass
@@ -90,7 +91,7 @@ def advance_raw_data(
         gone = other_logs(database, topic.log_id, topic.name)
     for partition in gone:
         _rescue_gone_log(engine, partition, accept_loss=accept_loss)
-    with LogReader(connection, topic.name) as reader:
+    with LogReader(connection, topic.name) as reader, rare_collection():
         with transaction(engine, read_only=True) as database:
             read = positions(database, partitions.values())
         bounds = reader.bounds(topic.partitions)  # after the positions: others go on reading meanwhile

@@ -1,6 +1,5 @@
 """The daemons: `ingest`, `speed`, and the simulator that stands in for both APIs."""
 
-import gc
 import logging
 from datetime import timedelta
 from enum import StrEnum
@@ -11,6 +10,7 @@ import typer
 
 from lambda_pipeline.cli import common
 from lambda_pipeline.errors import BrokerUnavailableError, SettingsError
+from lambda_pipeline.garbage import rare_collection
 
 if TYPE_CHECKING:
     import threading
@@ -106,16 +106,10 @@ def speed(
             if reset_to is not None:
                 changed = common.persist(partial(reset_offsets, engine, connection, topic, reset_to.value), stop)
                 log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
-            _spare_garbage_collection()
-            common.persist(lambda: SpeedDaemon(engine, connection, topic, options).run(stop), stop)
+            with rare_collection():
+                common.persist(lambda: SpeedDaemon(engine, connection, topic, options).run(stop), stop)
         finally:
             engine.dispose()
-
-
-def _spare_garbage_collection() -> None:
-    """Look for cycles a hundred times less often: records make none, and there are many of them."""
-    gc.freeze()
-    gc.set_threshold(100_000, 20, 20)
 
 
 def simulator(
