@@ -3,14 +3,18 @@
 Settings are read when a run uses them, in the process that runs it.
 """
 
+from typing import TYPE_CHECKING
+
 import sqlalchemy as sa
 from dagster import ConfigurableResource
 
 from lambda_pipeline.errors import SettingsError
-from lambda_pipeline.serving.layer import ServingLayer
 from lambda_pipeline.settings import Settings, load_settings
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
 from lambda_pipeline.stream.client import KafkaConnection
+
+if TYPE_CHECKING:
+    from lambda_pipeline.serving.layer import ServingLayer
 
 
 class DatabaseResource(ConfigurableResource):  # type: ignore[type-arg]
@@ -41,8 +45,10 @@ class LogResource(ConfigurableResource):  # type: ignore[type-arg]
 class ServingResource(ConfigurableResource):  # type: ignore[type-arg]
     """The serving layer, for assets and notebooks that read what the dashboard reads."""
 
-    def layer(self) -> ServingLayer:
+    def layer(self) -> "ServingLayer":
         """The plain class, as the reader (LAMBDA_READER_DATABASE_URL, else DATABASE_URL)."""
+        from lambda_pipeline.serving.layer import ServingLayer  # with pandas, half a second that most runs spare
+
         settings = load_settings()
         name = "reader_database_url" if settings.reader_database_url else "database_url"
         return ServingLayer(make_engine(_address(settings, name, "DATABASE_URL"), "serving"))

@@ -20,7 +20,7 @@ from lambda_pipeline.batch.retention import check_retention
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.resources import DatabaseResource, LogResource
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
 COMPLETE_FROM = 0.9

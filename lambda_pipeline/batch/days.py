@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import retrying, transaction
-from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
 DayTable = Literal["daily_aggregations", "peak_hours_analysis", "peak_hours"]

@@ -17,7 +17,7 @@ from lambda_pipeline.domain.city_time import HOUR
 from lambda_pipeline.errors import PublishContentionError, UnionViolationError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import begin, bound_transaction, retrying, session, transaction
-from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS
 from lambda_pipeline.errors import DatabaseUnavailableError, SchemaError
 from lambda_pipeline.storage import legacy_tables, locks
 from lambda_pipeline.storage.engine import is_conflict, transaction
-from lambda_pipeline.storage.incoming import driver_connection
 from lambda_pipeline.storage.legacy_rows import Takeover, TakeoverReport, take_over
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql_text
 
 logger = logging.getLogger(__name__)
@@ -125,15 +125,6 @@ def require_newest(engine: sa.Engine) -> None:
             f"the database's schema is {found or 'missing'}, this version works with {newest_version()}.",
             "Run `lambda-pipeline db upgrade`.",
         )
-
-
-def run_script(connection: sa.Connection, script: str, as_role: str | None = None) -> None:
-    """Run a file of several statements in the connection's transaction, as another role if one is named."""
-    with driver_connection(connection).cursor() as cursor:
-        if as_role:
-            cursor.execute(f"set local role {as_role}")
-        cursor.execute(script)
-        cursor.execute("reset role")
 
 
 def store_rules(connection: sa.Connection) -> None:

@@ -12,7 +12,8 @@ from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
 from lambda_pipeline.storage.legacy_rows import TableReport, Takeover, TakeoverReport
-from lambda_pipeline.storage.migrate import Upgrade, run_script, upgrade
+from lambda_pipeline.storage.migrate import Upgrade, upgrade
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
 _PLACE = "id serial primary key, timestamp {time} not null, location varchar(255), latitude numeric, longitude numeric"

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import HourToPublish, Parity, PublishRun, prepare, publish_hours, swap
 from lambda_pipeline.storage.engine import begin, session, transaction
-from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql_text
 from lambda_pipeline_tests.integration.observations import HOUR, NEXT_HOUR, ZONE, MemoryLog, keys, seen, served
 from lambda_pipeline_tests.servers import Database

@@ -18,7 +18,7 @@ from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch, load_of
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.deployment import register_locations
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,

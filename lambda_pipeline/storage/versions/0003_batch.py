@@ -2,7 +2,7 @@
 
 from alembic import op
 
-from lambda_pipeline.storage.migrate import run_script
+from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql_text
 
 revision = "0003"
