@@ -13,13 +13,13 @@ import sqlalchemy as sa
 
 from lambda_pipeline.batch import columns
 from lambda_pipeline.batch.days import DAY_TABLES, DayTable, compute_days
+from lambda_pipeline.batch.observed import describe_observed_peaks
 from lambda_pipeline.batch.partitions import Days, city_days, describe_days, each_day, window
 from lambda_pipeline.batch.progress import Progress
 from lambda_pipeline.batch.publish import ENGINE, hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import advance_raw_data
 from lambda_pipeline.batch.surroundings import LOG, OWNERS
 from lambda_pipeline.domain.city_time import HOUR
-from lambda_pipeline.domain.peak_hours import OBSERVED_PEAK_DAYS
 from lambda_pipeline.resources import DatabaseResource, LogResource
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.sql import sql
@@ -162,7 +162,7 @@ def _day_table(table: DayTable, partitions: dg.PartitionsDefinition) -> dg.Asset
             written = compute_days(engine, table, *days, context.run.run_id)
             described = _describe(context, engine, table, days)
             if table == "peak_hours_analysis":
-                described["observed_peaks"] = dg.MetadataValue.md(_observed_peaks(engine, days[1]))
+                described["observed_peaks"] = dg.MetadataValue.md(describe_observed_peaks(engine, days[1]))
         return dg.MaterializeResult(metadata={**described, "rows_written": written})
 
     return day_table
@@ -203,22 +203,3 @@ def _published_before(engine: sa.Engine, hours: list[datetime]) -> int:
     query = sa.text("select count(*) from published_hours where hour_start = any(:hours)")
     with transaction(engine, read_only=True) as connection:
         return int(connection.execute(query, {"hours": hours}).scalar_one())
-
-
-def _observed_peaks(engine: sa.Engine, until: date) -> str:
-    """How the configured windows compare with the peaks of the four weeks before a day, as a table in Markdown."""
-    values = {"first": until - timedelta(days=OBSERVED_PEAK_DAYS), "until": until}
-    with transaction(engine, read_only=True) as connection:
-        rows = connection.execute(sql("batch/observed_peaks"), values).all()
-    lines = [
-        f"Average days of the {OBSERVED_PEAK_DAYS} days before {until}: city hours that are peaks in at least half of "
-        "the locations, beside the configured windows.",
-        "",
-        "| days | configured | traffic peaks | AQI peaks |",
-        "| --- | --- | --- | --- |",
-        *(
-            f"| {row.days} | {row.configured or 'none'} | {row.traffic or 'none'} | {row.aqi or 'none'} |"
-            for row in rows
-        ),
-    ]
-    return "\n".join(lines)
