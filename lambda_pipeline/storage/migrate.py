@@ -97,6 +97,7 @@ def _upgrade(connection: sa.Connection, takeover: Takeover | None) -> Upgrade:
         run_script(connection, sql_text("serving/views"), as_role="lambda_owner")
     except (pg_errors.InsufficientPrivilege, pg_errors.InvalidTableDefinition, pg_errors.WrongObjectType) as error:
         raise _name_taken(error) from error  # to replace a view that is not ours
+    run_script(connection, sql_text("storage/comments"))
     store_rules(connection)
     if old:
         legacy_tables.grant_reading(connection)
