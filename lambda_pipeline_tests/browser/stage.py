@@ -42,6 +42,7 @@ class Stage:
     url: str
     city: City
     serving: ServingLayer
+    reader_url: str
     _writer: sa.Engine
     _partition: LogPartition
     _offset: int
@@ -75,12 +76,22 @@ def staged(postgres: EmbeddedPostgres, name: str, city: City, days: int, log: Pa
     with transaction(writer) as database:
         partition = register_partitions(database, uuid4(), "observations", [0])[0]
     offset = _fill(writer, city, partition, days)
+    reader_url = postgres.url(name, "lambda_reader")
+    try:
+        with page_over(reader_url, log) as url:
+            yield Stage(url, city, ServingLayer.open(reader_url, "test"), reader_url, writer, partition, offset)
+    finally:
+        writer.dispose()
+
+
+@contextmanager
+def page_over(reader_url: str, log: Path, tile_url: str = "none") -> Iterator[str]:
+    """The page over a database, as a process of its own; gives its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
-    reader_url = postgres.url(name, "lambda_reader")
     environment = os.environ | {
         "LAMBDA_READER_DATABASE_URL": reader_url,
-        "LAMBDA_TILE_URL": "none",
+        "LAMBDA_TILE_URL": tile_url,
         "LAMBDA_REFRESH": str(REFRESH_SECONDS),
     }
     with log.open("wb") as out:
@@ -88,11 +99,10 @@ def staged(postgres: EmbeddedPostgres, name: str, city: City, days: int, log: Pa
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         assert wait_until(lambda: answers(url), timeout=60, interval=0.1), log.read_text()
-        yield Stage(url, city, ServingLayer.open(reader_url, "test"), writer, partition, offset)
+        yield url
     finally:
         process.terminate()
         process.wait(timeout=20)
-        writer.dispose()
 
 
 def make_database(postgres: EmbeddedPostgres, name: str) -> None:

@@ -1,10 +1,13 @@
 """The maps in a real browser: new data reach the same map, and the view that the reader has moved to is kept."""
 
-import pytest
-from playwright.sync_api import expect
+from pathlib import Path
 
-from lambda_pipeline_tests.browser.reader import LOADING, Reader
-from lambda_pipeline_tests.browser.stage import Stage
+import pytest
+from playwright.sync_api import Browser, expect
+
+from lambda_pipeline.local.home import free_port
+from lambda_pipeline_tests.browser.reader import LOADING, Reader, reading
+from lambda_pipeline_tests.browser.stage import Stage, page_over
 
 pytestmark = pytest.mark.browser
 
@@ -41,3 +44,21 @@ def test_the_replay_steps_by_itself_and_pauses(reader: Reader, stage: Stage) -> 
     # nothing of another server was asked for: the library that draws the maps comes with the page
     loaded = page.evaluate("() => performance.getEntriesByType('resource').map((entry) => new URL(entry.name).host)")
     assert set(loaded) == {page.evaluate("() => location.host")}
+
+
+def test_tiles_out_of_reach_leave_the_points_on_a_plain_ground(chromium: Browser, stage: Stage, tmp_path: Path) -> None:
+    tiles = f"http://127.0.0.1:{free_port()}"  # where nobody listens
+    with (
+        page_over(stage.reader_url, tmp_path / "streamlit.log", f"{tiles}/{{z}}/{{x}}/{{y}}.png") as url,
+        reading(chromium, out_of_reach=tiles) as reader,
+    ):
+        reader.visit(url)
+        reader.expect_maps()
+        reader.page.wait_for_function(
+            """(places) => [...document.querySelectorAll('.js-plotly-plot')].every(
+              (plot) => new Set(plot._fullLayout.map._subplot.map.queryRenderedFeatures()
+                .map((feature) => JSON.stringify(feature.geometry.coordinates))).size >= places)""",
+            arg=len(stage.city.locations),
+            timeout=LOADING,
+        )
+        assert any(tiles in complaint for complaint in reader.complaints)  # they were asked for
