@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from prometheus_client import CollectorRegistry, Info, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry, Gauge, Info, PlatformCollector, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 
 from lambda_pipeline import __version__
@@ -42,6 +42,8 @@ class Monitor:
         PlatformCollector(registry=self.registry)
         build = Info("lambda_build", "The program that runs.", registry=self.registry)
         build.info({"service": self.service, "version": __version__})
+        healthy = Gauge("lambda_healthy", "Whether /healthz answers 200: a restart would not help.", registry=self.registry)
+        healthy.set_function(lambda: self.pulse.health().is_healthy)
 
     def health(self) -> tuple[int, bytes]:
         """HTTP's status and one line of JSON: 200 where a restart would not help, else 503."""
