@@ -63,7 +63,7 @@ def test_positions_are_a_field_as_they_are_written() -> None:
 
 
 def test_what_a_caller_adds_is_a_field_but_hides_none() -> None:
-    found = as_json(record("x", next_action=f"Call ?key={SECRET}", attempts=3, level_of="a", service="fake"))
+    found = as_json(record("x", next_action=f"Call ?key={SECRET}", attempts=3, place="a", service="fake"))
     assert (found["next_action"], found["attempts"], found["place"]) == ("Call ?key=***", 3, "a")
     assert found["service"] == "speed"
 

@@ -191,7 +191,7 @@ def test_while_nothing_is_fetched_the_broker_is_asked_where_the_log_ends(
         monkeypatch.setattr(module, name, 0.0)
     monkeypatch.setattr(stage.membership, "refresh", lambda: None, raising=False)
     stage.run()
-    assert stage.membership.looks.count(True) >= ROUNDS
+    assert stage.membership.looks[-1]
     assert stage.registry.get_sample_value("lambda_speed_lag_records", {"partition": "0"}) == 6  # three batches of two
 
 
