@@ -178,7 +178,7 @@ def nobody_there(environment: dict[str, str]) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("change", "sign"),
     [
-        (apis_away, "fails (network"), (no_key, "missing: TOMTOM_API_KEY"),
+        (apis_away, "tomtom fails ("), (no_key, "missing: TOMTOM_API_KEY"),
         (nobody_there, "PostgreSQL is not answering"),
     ],
 )  # fmt: skip
