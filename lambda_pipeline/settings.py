@@ -5,8 +5,8 @@ import re
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated
-from urllib.parse import urlsplit
+from typing import Annotated, Literal
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -16,6 +16,7 @@ from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.shipped import shipped_path
 
 _Port = Annotated[int, Field(ge=1, le=65535)]
+_PortOrNone = Annotated[int, Field(ge=0, le=65535)]
 
 
 class Settings(BaseSettings):
@@ -141,6 +142,21 @@ class Settings(BaseSettings):
         description="DEBUG, INFO, WARNING or ERROR.",
     )
 
+    log_format: Literal["console", "json"] = Field(
+        "console", alias="LAMBDA_LOG_FORMAT", description="How the daemons log: console for people, json for machines."
+    )
+    metrics_host: str = Field(
+        "127.0.0.1", alias="LAMBDA_METRICS_HOST", description="Address that the daemons' metrics and health listen on."
+    )
+    ingest_metrics_port: _PortOrNone = Field(
+        9101, alias="LAMBDA_INGEST_METRICS_PORT",
+        description="Port of ingest's metrics and health; the next free one of ten if taken; 0 is none.",
+    )  # fmt: skip
+    speed_metrics_port: _PortOrNone = Field(
+        9102, alias="LAMBDA_SPEED_METRICS_PORT",
+        description="Port of speed's metrics and health; the next free one of ten if taken; 0 is none.",
+    )  # fmt: skip
+
     @field_validator("tile_url")
     @classmethod
     def _no_tiles(cls, value: str) -> str:
@@ -210,6 +226,26 @@ class Settings(BaseSettings):
             if value is not None:
                 shown.append(f"{field.alias}={'***' if isinstance(value, SecretStr) else value}")
         return " ".join(shown)
+
+
+    def secrets(self) -> list[str]:
+        """Every secret, and the passwords of those that are addresses: what no log may show."""
+        found = []
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, SecretStr):
+                text = value.get_secret_value()
+                password = _password(text)
+                found += [text, *dict.fromkeys((password, unquote(password)) if password else ())]
+        return found
+
+
+def _password(url: str) -> str | None:
+    """What a text holds as a password where it is an address, quoted as there."""
+    try:
+        return urlsplit(url).password
+    except ValueError:
+        return None
 
 
 def _refuse_bad_address(url: str) -> None:

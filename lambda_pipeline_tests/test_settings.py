@@ -99,6 +99,10 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "tile_url": ("none", ""),
     "tile_attribution": ("me", "me"),
     "log_level": ("DEBUG", "DEBUG"),
+    "log_format": ("json", "json"),
+    "metrics_host": ("0.0.0.0", "0.0.0.0"),  # noqa: S104
+    "ingest_metrics_port": ("0", 0),
+    "speed_metrics_port": ("19102", 19_102),
 }
 
 
@@ -157,6 +161,16 @@ def test_brokers_are_named_as_kafkas_client_reads_them(monkeypatch: pytest.Monke
     assert load_settings().kafka_bootstrap_servers == value
 
 
+def test_what_no_log_may_show_is_every_secret_and_the_passwords_in_addresses() -> None:
+    found = load_settings(
+        None, TOMTOM_API_KEY="the key", DATABASE_URL="postgresql://u:p%40ss@h/d", LAMBDA_READER_DATABASE_URL=SECRET,
+        ALERT_WEBHOOK_URL="https://[broken",
+    ).secrets()  # fmt: skip
+    assert sorted(found) == sorted(
+        ["the key", "postgresql://u:p%40ss@h/d", "p%40ss", "p@ss", SECRET, "verysecret", "https://[broken"]
+    )
+
+
 # ---------------------------------------------------------------- refusals
 
 
@@ -170,7 +184,8 @@ def test_brokers_are_named_as_kafkas_client_reads_them(monkeypatch: pytest.Monke
         ("LAMBDA_SPOOL_MAX_MB", "0"),
         ("LAMBDA_SPEED_MAX_RECORDS", "0"), ("LAMBDA_SPEED_MAX_WAIT", "0"), ("LAMBDA_SPEED_MAX_WAIT", "nan"),
         ("LAMBDA_DASHBOARD_PORT", "65536"), ("LAMBDA_DAGSTER_PORT", "-1"), ("LAMBDA_REFRESH", "0"),
-        ("LAMBDA_LOG_LEVEL", "TRACE"), ("DATABASE_URL", "verysecret"), ("DATABASE_URL", "sqlite:///verysecret"),
+        ("LAMBDA_LOG_LEVEL", "TRACE"), ("LAMBDA_LOG_FORMAT", "xml"), ("LAMBDA_INGEST_METRICS_PORT", "-1"),
+        ("LAMBDA_SPEED_METRICS_PORT", "65536"), ("DATABASE_URL", "verysecret"), ("DATABASE_URL", "sqlite:///verysecret"),
         ("LAMBDA_OWNER_DATABASE_URL", "http://verysecret"), ("DATABASE_URL", "postgresql://u:verysecret@h:p/d"),
         ("LAMBDA_READER_DATABASE_URL", "postgresql://u:very@secret@h/d"), ("DATABASE_URL", "postgresql:verysecret"),
         ("DATABASE_URL", "postgresql://u:verysecret#1@h/d"), ("DATABASE_URL", "postgresql://[verysecret"),

@@ -48,9 +48,7 @@ def main() -> None:
     try:
         app(prog_name="lambda-pipeline")
     except LambdaPipelineError as error:
-        typer.secho(f"error: {error.message}", fg="red", err=True)
-        if error.next_action:
-            typer.echo(error.next_action, err=True)
+        common.say_error(error.message, error.next_action)
         sys.exit(1)
     except BrokenPipeError:  # whoever read our output, e.g. head, has seen enough
         sys.stderr.close()
@@ -59,8 +57,8 @@ def main() -> None:
         reason = common.database_refusal(error)
         if reason is None:
             raise
-        typer.secho(f"error: PostgreSQL refused: {reason}", fg="red", err=True)
-        typer.echo("Does DATABASE_URL name the right database and user, and is there room on its disk?", err=True)
+        advice = "Does DATABASE_URL name the right database and user, and is there room on its disk?"
+        common.say_error(f"PostgreSQL refused: {reason}", advice)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)

@@ -3,9 +3,7 @@
 import logging
 import os
 import signal
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +13,8 @@ from typing import TYPE_CHECKING, TypeVar
 import typer
 
 from lambda_pipeline.errors import TransientError
+from lambda_pipeline.monitoring.logs import configure_logs, is_for_machines
+from lambda_pipeline.monitoring.pulse import Pulse
 
 if TYPE_CHECKING:
     from lambda_pipeline.domain.city_time import CityClock
@@ -27,25 +27,27 @@ FROM = typer.Option(..., "--from", metavar="DAY", help="First day, in city time 
 TO = typer.Option(..., "--to", metavar="DAY", help="The day after the last one.")
 
 
-def start(log: bool = False) -> "Settings":
-    """Settings of a command; with `log`, a daemon's log on stderr that begins with them. Raises SettingsError."""
+def start(daemon: str = "") -> "Settings":
+    """Settings of a command; a daemon is named, and its log on stderr begins with them. Raises SettingsError."""
     from lambda_pipeline.settings import load_settings
 
     settings = load_settings()
-    configure_logs(settings.log_level if log else "WARNING")
-    if log:
-        logging.getLogger("lambda_pipeline").info("settings: %s", settings.describe())
+    if not daemon:
+        configure_logs("WARNING", secrets=settings.secrets())
+        return settings
+    configure_logs(settings.log_level, service=daemon, style=settings.log_format, secrets=settings.secrets())
+    logging.getLogger("lambda_pipeline").info("settings: %s", settings.describe())
     return settings
 
 
-def configure_logs(level: str) -> None:
-    """One line an event, in UTC, on stderr."""
-    handler = logging.StreamHandler(sys.stderr)
-    formatter = logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
-    formatter.converter = time.gmtime
-    handler.setFormatter(formatter)
-    logging.basicConfig(level="WARNING", handlers=[handler], force=True)
-    logging.getLogger("lambda_pipeline").setLevel(level)
+def say_error(message: str, next_action: str = "") -> None:
+    """What ends a command, and what to do about it: on two lines, or on one of the log where that is for machines."""
+    if is_for_machines():
+        log.error("%s", message, extra={"next_action": next_action})
+        return
+    typer.secho(f"error: {message}", fg="red", err=True)
+    if next_action:
+        typer.echo(next_action, err=True)
 
 
 def parse_instant(text: str, clock: "CityClock", option: str) -> datetime:
@@ -118,14 +120,19 @@ def stop_on_signals() -> Iterator[threading.Event]:
             signal.signal(number, handler)
 
 
-def persist(attempt: Callable[[], T], stop: threading.Event) -> T:
-    """What `attempt` returns, tried again while a server is away. Ends the command, regularly, once `stop` is set."""
+def persist(attempt: Callable[[], T], stop: threading.Event, pulse: Pulse | None = None) -> T:
+    """What `attempt` returns, tried again while a server is away, of which `pulse` is told.
+
+    Ends the command, regularly, once `stop` is set.
+    """
     pause = _FIRST_PAUSE
     while not stop.is_set():
         try:
             return attempt()
         except TransientError as error:
             log.warning("waiting %.1f s: %s", pause, error)
+            if pulse is not None:
+                pulse.waits(str(error))
             stop.wait(pause)
             pause = min(pause * 2, _LONGEST_PAUSE)
     raise typer.Exit

@@ -37,18 +37,24 @@ def ingest(
 
     Needs TOMTOM_API_KEY and AQICN_TOKEN.
     """
-    settings = common.start(log=True)
+    settings = common.start("ingest")
     from lambda_pipeline.ingestion import daemon
+    from lambda_pipeline.ingestion.metrics import IngestMetrics
     from lambda_pipeline.ingestion.publisher import Publisher
     from lambda_pipeline.ingestion.spool import Spool
     from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.monitoring.endpoint import watched
     from lambda_pipeline.stream.topic import ensure_topic
 
     require_keys(settings)
     interval = poll_interval(settings, settings.city)
-    with running_stack(settings, "ingest", prepared=False) as stack, common.stop_on_signals() as stop:
-        common.persist(partial(stack.prepare, interval), stop)
-        common.persist(partial(stack.settle_origin, is_simulated=simulated), stop)
+    with (
+        running_stack(settings, "ingest", prepared=False) as stack,
+        common.stop_on_signals() as stop,
+        watched("ingest", settings.metrics_host, settings.ingest_metrics_port) as monitor,
+    ):
+        common.persist(partial(stack.prepare, interval), stop, monitor.pulse)
+        common.persist(partial(stack.settle_origin, is_simulated=simulated), stop, monitor.pulse)
         connection = stack.addresses().connection()
         prepare = partial(ensure_topic, connection, settings.kafka_topic, settings.kafka_partitions)
         try:
@@ -59,10 +65,14 @@ def ingest(
         poller = make_poller(settings, ledger, interval, stop)
         spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
         publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic, spool, prepare=prepare)
+        demand = polled_locations(settings.city)
+        monitor.registry.register(
+            IngestMetrics(poller.counters, publisher, spool, ledger.used, demand=demand, interval=interval)
+        )
         try:
             daemon.run(
                 settings.city.locations, poller, publisher,
-                interval=interval, now=common.utc_now, stop=stop, used=ledger.used,
+                interval=interval, now=common.utc_now, stop=stop, used=ledger.used, on_turn=monitor.pulse.beat,
             )  # fmt: skip
         finally:
             publisher.close()
@@ -86,28 +96,40 @@ def speed(
 
     Any number of these may run at once; they share the topic's partitions.
     """
-    settings = common.start(log=True)
+    settings = common.start("speed")
     from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.monitoring.endpoint import watched
     from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
     from lambda_pipeline.speed.gaps import reset_offsets
+    from lambda_pipeline.speed.metrics import SpeedMetrics
     from lambda_pipeline.storage.engine import COMMIT_TIMEOUTS, make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
-    with running_stack(settings, "speed", prepared=False) as stack, common.stop_on_signals() as stop:
-        common.persist(stack.make_ready, stop)
+    with (
+        running_stack(settings, "speed", prepared=False) as stack,
+        common.stop_on_signals() as stop,
+        watched("speed", settings.metrics_host, settings.speed_metrics_port) as monitor,
+    ):
+        pulse, metrics = monitor.pulse, SpeedMetrics(monitor.registry)
+        common.persist(stack.make_ready, stop, pulse)
         addresses, connection = stack.addresses(), stack.addresses().connection()
         make_topic = partial(ensure_topic, connection, settings.kafka_topic, settings.kafka_partitions)
-        topic = common.persist(make_topic, stop)
+        topic = common.persist(make_topic, stop, pulse)
         engine = make_engine(addresses.writer_url, "speed", COMMIT_TIMEOUTS)
         options = SpeedOptions(
             settings.kafka_consumer_group, settings.speed_max_records, settings.speed_max_wait_seconds
         )
         try:
             if reset_to is not None:
-                changed = common.persist(partial(reset_offsets, engine, connection, topic, reset_to.value), stop)
+                reset = partial(reset_offsets, engine, connection, topic, reset_to.value)
+                changed = common.persist(reset, stop, pulse)
                 log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
+
+            def consume() -> None:
+                SpeedDaemon(engine, connection, topic, options, metrics=metrics, pulse=pulse).run(stop)
+
             with rare_collection():
-                common.persist(lambda: SpeedDaemon(engine, connection, topic, options).run(stop), stop)
+                common.persist(consume, stop, pulse)
         finally:
             engine.dispose()
 
@@ -117,7 +139,7 @@ def simulator(
     seed: int = typer.Option(1, help="The same seed gives the same city."),
 ) -> None:
     """Answer like TomTom and AQICN for the city's catalogue. `demo` starts it."""
-    settings = common.start(log=True)
+    settings = common.start("simulator")
     from lambda_pipeline.local.simulator import run_forever
 
     with common.stop_on_signals() as stop:

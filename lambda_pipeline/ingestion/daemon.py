@@ -86,6 +86,7 @@ def run(
     stop: threading.Event,
     used: Callable[[], Mapping[str, Used]] = dict,
     on_report: Callable[[PollReport], None] | None = None,
+    on_turn: Callable[[], None] = lambda: None,
 ) -> None:
     """Poll until `stop` is set; returns within a second of it, leaving what is under way behind unpublished.
 
@@ -93,7 +94,7 @@ def run(
     is missed, counted by reason and never caught up, where its location's poll before is still under way, where the
     next slot has come as well, or where the publisher's spool is full. A report is logged every interval, but no
     more often than every minute nor less than every quarter of an hour, and at the end; `used` gives the requests of
-    today for it. The caller closes poller and publisher. Raises ValueError for an interval that is not a positive
+    today for it. `on_turn` is called at least every few seconds. The caller closes poller and publisher. Raises ValueError for an interval that is not a positive
     whole number of seconds.
     """
     polled = [location for location in locations if location.is_polled]
@@ -110,6 +111,7 @@ def run(
         loop.begin(*schedule.take(moment, int(most)))
         poller.expire()
         report.tick(moment)
+        on_turn()
         stop.wait(_wait(schedule.next_slot(), now()))
     report.finish()
 

@@ -31,11 +31,11 @@ from requests.adapters import HTTPAdapter
 from requests.utils import get_environ_proxies
 
 from lambda_pipeline.ingestion.source_errors import ErrorKind, SourceError
+from lambda_pipeline.monitoring.redaction import redact
 
 _CHUNK = 65_536
 _MAX_DETAIL = 200
 _URLLIB3_LOGGERS = ("urllib3.connectionpool", "urllib3.poolmanager", "urllib3.connection", "urllib3.util.retry")
-_KEY_IN_URL = re.compile(r"((?:[?&]|%3F|%26)(?:key|token)(?:=|%3D))[^&\s'\"<>#)]+", re.IGNORECASE)
 _RETRIED = frozenset({ErrorKind.NETWORK, ErrorKind.TIMEOUT, ErrorKind.RATE_LIMITED, ErrorKind.SERVER})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]+")
 
@@ -228,11 +228,6 @@ def create_session(
     for name in _URLLIB3_LOGGERS:
         logging.getLogger(name).addFilter(_redact_record)
     return HttpSession(session, policy, wait or threading.Event().wait, clock, jitter, spend)
-
-
-def redact(text: str) -> str:
-    """The text without the values of `key=` and `token=` in whatever URLs it holds."""
-    return _KEY_IN_URL.sub(r"\1***", text)
 
 
 def clean(text: str, secret: str) -> str:

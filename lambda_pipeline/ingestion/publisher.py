@@ -107,6 +107,11 @@ class Publisher:
         """
         return self._outbox.is_full
 
+    @property
+    def is_kafka_away(self) -> bool:
+        """Whether Kafka did not take what was last sent; until all that waited is sent."""
+        return self._away_since is not None
+
     def flush(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds until Kafka has acknowledged or refused everything; False if something waits."""
         return self._outbox.wait_for(lambda: self.counts().pending == 0, timeout)

@@ -31,7 +31,7 @@ class Outcome:
     `committed` is what of it was committed, `gained` how many observations the speed layer holds more, `refused` the
     log partitions of which nothing was committed: they are another consumer's, or all of them where the records were
     judged by an old catalogue (`is_outdated`), `seconds` how long the last attempt took, `attempts` how many there
-    were.
+    were, `at` when it was done (seconds since 1970).
     """
 
     committed: MicroBatch
@@ -40,6 +40,7 @@ class Outcome:
     seconds: float
     attempts: int
     is_outdated: bool = False
+    at: float = field(default_factory=time.time)
 
 
 @dataclass(slots=True)
@@ -63,7 +64,15 @@ class Committer:
     back, offsets and all.
     """
 
-    def __init__(self, engine: sa.Engine, timezone: str, commit: Callable[..., int] = commit_micro_batch) -> None:
+    def __init__(
+        self,
+        engine: sa.Engine,
+        timezone: str,
+        commit: Callable[..., int] = commit_micro_batch,
+        on_setback: Callable[[Exception], None] = lambda _: None,
+    ) -> None:
+        """`on_setback` is told, in any thread, what an attempt failed with that is made again."""
+        self._on_setback = on_setback
         self._engine = engine
         self._timezone = timezone
         self._commit_batch = commit
@@ -165,10 +174,12 @@ class Committer:
                 )
             except TransientError as error:
                 logger.warning("waiting %.1f s: %s", pause, error)
+                self._on_setback(error)
             except (sa.exc.DBAPIError, psycopg.Error) as error:
                 if not is_conflict(error):
                     raise
                 logger.info("lost against another transaction, trying again: %s", error)
+                self._on_setback(error)
             else:
                 return Outcome(batch, gained, refused, time.monotonic() - started, attempts)
             self._closing.wait(pause)

@@ -14,12 +14,15 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 from kafka.errors import KafkaError, LogTruncationError, OffsetOutOfRangeError
+from prometheus_client import CollectorRegistry
 
 from lambda_pipeline.errors import TopicRecreatedError, TransientError
+from lambda_pipeline.monitoring.pulse import Pulse
 from lambda_pipeline.speed.batching import BatchBuilder
 from lambda_pipeline.speed.commit import MicroBatch
 from lambda_pipeline.speed.committer import Committer, Outcome
 from lambda_pipeline.speed.membership import Membership
+from lambda_pipeline.speed.metrics import SpeedMetrics
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import other_logs
@@ -32,6 +35,9 @@ _IDLE = 0.25  # seconds that a fetch waits for the first record
 _KEEP_EVERY = 0.5  # seconds between signs of life to the group while nothing can be taken in
 _AWAY = 2.0  # seconds without fetching after which the topic may have become another
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between attempts while a server is away
+_LOOK_EVERY = 1.0  # seconds between two looks at the lag
+_ASK_EVERY = 10.0  # seconds between two questions about it while nothing is fetched
+_COMMITS = "committing"  # beside the loop, what the pulse is told of
 _COMMIT_GRACE, _LEAVE_GRACE = 1.5, 1.0  # seconds to finish a commit, and to leave the group, when told to stop
 
 
@@ -54,8 +60,14 @@ class SpeedDaemon:
         topic: Topic,
         options: SpeedOptions,
         on_commit: Callable[[MicroBatch, int], None] | None = None,
+        *,
+        metrics: SpeedMetrics | None = None,
+        pulse: Pulse | None = None,
     ) -> None:
         """`on_commit` is told of every committed batch and how many observations the speed layer gained."""
+        self._metrics = metrics or SpeedMetrics(CollectorRegistry())
+        self._pulse = pulse or Pulse()
+        self._looked_at = self._asked_at = 0.0
         self._engine = engine
         self._connection = connection
         self._topic = topic
@@ -75,7 +87,7 @@ class SpeedDaemon:
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop` is set. Raises LogGapError where the log no longer holds the stored offset."""
         membership = Membership(self._engine, self._connection, self._topic, self._options.group)
-        committer = Committer(self._engine, self._timezone)
+        committer = Committer(self._engine, self._timezone, on_setback=self._on_setback)
         try:
             self._loop(membership, committer, stop)
         except TopicRecreatedError as error:
@@ -95,10 +107,13 @@ class SpeedDaemon:
                 self._step(membership, committer, stop)
             except (TransientError, KafkaError) as error:
                 logger.warning("waiting %.1f s: %s", pause, error)
+                self._metrics.waited(error)
+                self._pulse.waits(str(error))
                 self._wait(membership, pause, stop)
                 pause = min(pause * 2, _LONGEST_PAUSE)
             else:
                 pause = _FIRST_PAUSE
+                self._pulse.beat()
 
     def _wait(self, membership: Membership, seconds: float, stop: threading.Event) -> None:
         """Wait as a member that takes its part in rebalances, so that the others need not wait for it."""
@@ -108,6 +123,7 @@ class SpeedDaemon:
             with suppress(KafkaError):
                 membership.keep(min(left, _KEEP_EVERY))
                 self._builder.drop(membership.sync())
+            self._look(membership)
             if time.monotonic() - began < _KEEP_EVERY / 10:
                 stop.wait(min(left, _KEEP_EVERY))
 
@@ -129,8 +145,33 @@ class SpeedDaemon:
             if not committer.is_busy:
                 self._take_up(membership)
             if not self._builder.is_empty:
-                committer.submit(self._builder.take())
+                self._submit(committer)
         membership.report()
+        self._look(membership)
+
+    def _submit(self, committer: Committer) -> None:
+        self._pulse.turns(_COMMITS)
+        committer.submit(self._builder.take())
+
+    def _look(self, membership: Membership) -> None:
+        """Tell the metrics where the partitions stand, every now and then."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_EVERY:
+            return
+        ask = now - self._fetched_at > _AWAY and now - self._asked_at > _ASK_EVERY
+        if ask:
+            self._asked_at = now
+        self._looked_at = now
+        self._metrics.stand(membership.standing(ask=ask))
+
+    def _on_setback(self, error: Exception) -> None:
+        """A commit is tried again. Called from the committer's threads."""
+        if isinstance(error, TransientError):
+            self._metrics.waited(error)
+            self._pulse.waits(str(error), _COMMITS)
+        else:
+            self._metrics.conflicted()
+            self._pulse.beat(_COMMITS)
 
     def _may_submit(self, membership: Membership, committer: Committer) -> bool:
         """Whether the batch can go: a full one while another is under way, unless a new partition waits for a pause."""
@@ -141,6 +182,7 @@ class SpeedDaemon:
     def _drain(self, membership: Membership, committer: Committer, stop: threading.Event) -> None:
         """Commit all that was fetched: the log may not hold it any more. Stays a member meanwhile."""
         while not stop.is_set():
+            self._pulse.turns()
             committer.wait(_KEEP_EVERY, until_idle=True)
             self._settle(membership, committer)
             if committer.is_busy:
@@ -149,7 +191,7 @@ class SpeedDaemon:
             elif self._builder.is_empty:
                 return
             else:
-                committer.submit(self._builder.take())
+                self._submit(committer)
 
     def _patience(self, committer: Committer) -> float:
         """Seconds that the next fetch may wait: not while records lie ready that PostgreSQL could take."""
@@ -202,8 +244,12 @@ class SpeedDaemon:
             self._last_commit = outcome.seconds
             membership.note_stored({move.partition.partition: move.next for move in outcome.committed.moves})
             _log(outcome)
+            self._pulse.beat(_COMMITS)
+            self._metrics.settled(outcome)
             if self._on_commit is not None:
                 self._on_commit(outcome.committed, outcome.gained)
+        if not committer.is_busy:
+            self._pulse.rest(_COMMITS)
 
     def _take_up(self, membership: Membership) -> None:
         """Go on with partitions that are not gone on with, by the catalogue as it is now."""

@@ -8,6 +8,7 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 import sqlalchemy as sa
@@ -20,6 +21,7 @@ from lambda_pipeline.domain.log import Record
 from lambda_pipeline.errors import BrokerUnavailableError, CorruptLogError, TopicRecreatedError
 from lambda_pipeline.speed.gaps import find_gap, gap_error, recreation_error
 from lambda_pipeline.speed.group_offsets import GroupOffsets
+from lambda_pipeline.speed.metrics import Standing
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import LogPartition, Position, mark_cut, positions, register_partitions
 from lambda_pipeline.stream.client import KafkaConnection, broker_errors
@@ -52,6 +54,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._connection = connection
         self._topic = topic
         self._next: dict[int, int] = {}  # partition number: the offset after the last record handed out
+        self._stored: dict[int, int] = {}  # of the same: what is committed
+        self._ends: dict[int, int] = {}  # of the same: the log's end, where somebody asked
         self._partitions: dict[int, LogPartition] = {}
         self._lock = threading.Lock()
         self._taken: set[int] = set()  # numbers that a rebalance took away, or gave anew
@@ -194,6 +198,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 self._consumer.seek(tp, start)
                 self._consumer.resume(tp)
                 self._next[number] = position.stored or 0
+                self._stored[number] = start
+                self._ends.pop(number, None)
                 logger.info("going on at %s", self._partitions[number].at(start))
                 if position.stored is not None:  # whoever had it before may have died without telling Kafka
                     self._offsets.note({number: position.stored})
@@ -240,11 +246,33 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
 
     def note_stored(self, offsets: Mapping[int, int]) -> None:
         """How far partitions (by number) are stored, for the tools that watch lag; those not held any more are not."""
-        self._offsets.note({number: offset for number, offset in offsets.items() if number in self._next})
+        held = {number: offset for number, offset in offsets.items() if number in self._next}
+        self._offsets.note(held)
+        self._stored |= held
 
     def report(self) -> None:
         """Tell those tools, every now and then."""
         self._offsets.report()
+
+    def standing(self, *, ask: bool) -> dict[int, Standing]:
+        """Where the partitions that it goes on with stand, by number, as fetching told it.
+
+        With `ask` the broker is asked for the logs' ends: while nothing is fetched, nobody else tells.
+        """
+        held = {number: TopicPartition(self._topic.name, number) for number in self._next}
+        if ask and held:
+            with suppress(KafkaError, KeyError):  # as in _bounds
+                ends = self._consumer.end_offsets(list(held.values()), timeout_ms=_ASK_SECONDS * 1000)
+                self._ends |= {tp.partition: end for tp, end in ends.items()}
+        return {number: Standing(self._stored[number], self._end(tp)) for number, tp in held.items()}
+
+    def _end(self, tp: TopicPartition) -> int | None:
+        """The end of a partition's log, as it was last heard of: it only grows."""
+        fetched = None
+        with suppress(KafkaError, KeyError):  # a rebalance is taking it away just now
+            fetched = self._consumer.highwater(tp)
+        known = [end for end in (fetched, self._ends.get(tp.partition)) if end is not None]
+        return max(known, default=None)
 
     def refresh(self) -> None:
         """Ask the broker about the topic, after a time without fetching. Raises what `poll` does."""

@@ -11,6 +11,7 @@ from lambda_pipeline.cli import common
 from lambda_pipeline.cli.services import make_ledger, make_poller, poll_interval
 from lambda_pipeline.domain.catalogue import City, Location
 from lambda_pipeline.errors import BrokerUnavailableError, DatabaseUnavailableError, SchemaError
+from lambda_pipeline.monitoring.pulse import Pulse
 from lambda_pipeline.settings import Settings, load_settings
 
 
@@ -106,6 +107,19 @@ def test_a_daemon_waits_for_its_servers_ever_longer_and_says_so(caplog: pytest.L
     assert [line.getMessage() for line in caplog.records][2:4] == [
         "waiting 2.0 s: Kafka is away.", "waiting 4.0 s: PostgreSQL is away."
     ]  # fmt: skip
+
+
+def test_what_a_daemon_waits_for_shows_in_its_health() -> None:
+    pulse, seen = Pulse(), []
+
+    def attempt() -> None:
+        seen.append(pulse.health())
+        if len(seen) < 3:
+            raise DatabaseUnavailableError("PostgreSQL is away.")
+
+    common.persist(attempt, Waits(), pulse)
+    assert [health.status for health in seen] == ["starting", "waiting", "waiting"]
+    assert seen[-1].reason == "PostgreSQL is away."
 
 
 def test_a_daemon_that_waits_for_its_servers_can_be_told_to_stop() -> None:

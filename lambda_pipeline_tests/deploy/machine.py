@@ -141,8 +141,6 @@ class Machine:
             assert code in (None, 0), one.log
             return code == 0
         assert code is None, f"{one.service.name} ended with {code}: {one.log}"
-        if not one.service.check:  # a daemon that ends where it cannot go on
-            return True
         kind, *check = one.service.check
         assert kind == "CMD"
         return self.execute(one.label, *check).returncode == 0

@@ -174,7 +174,7 @@ def test_every_service_is_bounded_restarted_and_watched(services: dict[str, Serv
         assert one.content["security_opt"] == ["no-new-privileges:true"], name
         assert "privileged" not in one.content, name
         assert one.content["restart"] == ("no" if one.is_one_shot else "unless-stopped"), name
-        assert bool(one.check) != (one.is_one_shot or name in {"ingest", "speed"}), name  # whose end says enough
+        assert bool(one.check) != one.is_one_shot, name  # whose end says enough
     assert {name for name, one in services.items() if one.is_one_shot} == {"db-upgrade", "dagster-upgrade"}
 
 

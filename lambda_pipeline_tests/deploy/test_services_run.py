@@ -153,6 +153,13 @@ def test_each_user_may_only_do_what_is_its_own(machine: Machine) -> None:
         psycopg.connect(reader.replace(SECRETS["READER_PASSWORD"], "guessed"))
 
 
+@pytest.mark.parametrize(("service", "port"), [("ingest", 9101), ("speed", 9102)])
+def test_a_daemon_is_watched_from_the_network_that_it_is_in(machine: Machine, service: str, port: int) -> None:
+    place = f"http://{machine.addresses[service]}:{port}"
+    assert requests.get(f"{place}/healthz", timeout=10).json()["status"] == "ok"
+    assert f'service="{service}"' in requests.get(f"{place}/metrics", timeout=10).text
+
+
 # ---------------------------------------------------------------- the profile prod
 
 

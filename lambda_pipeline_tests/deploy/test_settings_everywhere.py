@@ -85,6 +85,30 @@ def test_the_operators_page_describes_every_service_and_names_no_other(services:
     assert set(stopped.split()) == {name for name, one in services.items() if one.is_ours and not one.is_one_shot}
 
 
+def test_the_metrics_of_a_container_are_at_the_settings_ports_where_its_health_is_asked(
+    services: dict[str, Service],
+) -> None:
+    defaults = {str(field.alias): field.default for field in Settings.model_fields.values()}
+    for name in ("ingest", "speed"):
+        environment, setting = services[name].environment, f"LAMBDA_{name.upper()}_METRICS_PORT"
+        assert environment["LAMBDA_METRICS_HOST"] == "0.0.0.0"  # noqa: S104
+        assert environment[setting] == str(defaults[setting])
+        assert f"http://127.0.0.1:{defaults[setting]}/healthz" in services[name].check[-1]
+
+
+def test_the_metrics_are_published_by_choice_and_only_here(
+    services: dict[str, Service], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    files = ("docker-compose.yml", "deploy/metrics.yml")
+    watched = read_services(tmp_path_factory.mktemp("compose"), SECRETS, files=files)
+    assert {name for name in services if watched[name].content != services[name].content} == {"ingest", "speed"}
+    published = {name: watched[name].content["ports"] for name in ("ingest", "speed")}
+    assert {
+        name: [(port["host_ip"], port["published"], port["target"]) for port in ports]
+        for name, ports in published.items()
+    } == {"ingest": [("127.0.0.1", "9101", 9101)], "speed": [("127.0.0.1", "9102-9111", 9102)]}
+
+
 def test_the_page_for_some_people_differs_in_how_the_dashboard_starts(
     services: dict[str, Service], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

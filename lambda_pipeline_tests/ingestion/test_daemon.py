@@ -16,6 +16,7 @@ from lambda_pipeline.ingestion.daemon import PollReport, run
 from lambda_pipeline.ingestion.poller import Done, Poller
 from lambda_pipeline.ingestion.quota import Used
 from lambda_pipeline.ingestion.tomtom import Flow
+from lambda_pipeline.monitoring.pulse import STUCK_AFTER, Pulse
 
 START = datetime(2025, 3, 5, 1, 2, 30, tzinfo=UTC)
 FIRST = datetime(2025, 3, 5, 1, 0, tzinfo=UTC)
@@ -311,6 +312,49 @@ def test_an_interval_is_a_positive_whole_number_of_seconds() -> None:
             PLACES, FakePoller(), FakePublisher(),
             interval=timedelta(0), now=lambda: START, stop=threading.Event(),
         )  # fmt: skip
+
+
+def test_it_tells_at_least_every_few_seconds_that_it_turns() -> None:
+    clock, turns = Time(timedelta(minutes=2)), []
+    run(
+        PLACES, FakePoller(), FakePublisher(),
+        interval=INTERVAL, now=lambda: clock.now, stop=clock, on_turn=lambda: turns.append(clock.now),
+    )  # fmt: skip
+    assert turns[0] == START
+    assert max(after - before for after, before in zip(turns[1:], turns, strict=False)) <= timedelta(seconds=1)
+    assert turns[-1] >= START + timedelta(minutes=2) - timedelta(seconds=1)
+
+
+def test_a_loop_that_hangs_is_stuck() -> None:
+    """The real loop in a thread, in a poll that does not return."""
+    now, hangs, release = [0.0], threading.Event(), threading.Event()
+    pulse = Pulse(clock=lambda: now[0])
+
+    class HangingPoller(FakePoller):
+        def start(self, location: Location, slot: datetime, done: Done, turn: int = 0) -> None:
+            if len(self.polled) == 1:
+                hangs.set()
+                release.wait(60)
+            super().start(location, slot, done, turn)
+
+    clock = Time(timedelta(minutes=2))
+    daemon = threading.Thread(
+        target=lambda: run(
+            PLACES, HangingPoller(), FakePublisher(),
+            interval=INTERVAL, now=lambda: clock.now, stop=clock, on_turn=pulse.beat,
+        ),
+        daemon=True,
+    )  # fmt: skip
+    daemon.start()
+    try:
+        assert hangs.wait(30)
+        assert pulse.health().status == "ok"
+        now[0] += STUCK_AFTER + 1
+        assert pulse.health().status == "stuck"
+    finally:
+        release.set()
+        daemon.join(30)
+    assert pulse.health().status == "ok"
 
 
 class HangingTomTom:

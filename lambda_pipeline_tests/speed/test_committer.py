@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from uuid import UUID
 
@@ -221,3 +222,17 @@ def test_closing_waits_for_the_commit_under_way_but_not_longer_than_told(start: 
     outcome = committer.outcome()
     assert outcome is not None
     assert outcome.gained == 1
+
+
+def test_each_attempt_that_is_made_again_is_told_with_what_it_failed_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_PAUSE", 0.01)
+    failures = [DatabaseUnavailableError("away"), psycopg.errors.DeadlockDetected(), DatabaseUnavailableError("again")]
+    told: list[Exception] = []
+    committer = Committer(NOBODY, "Asia/Jakarta", Script(*failures, 1), told.append)
+    before = time.time()
+    committer.submit(BATCH)
+    outcome = finished(committer)
+    committer.close(DEADLINE)
+    assert told == failures
+    assert outcome is not None
+    assert before <= outcome.at <= time.time()

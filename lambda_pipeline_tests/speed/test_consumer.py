@@ -8,13 +8,16 @@ from uuid import UUID
 import pytest
 import sqlalchemy as sa
 from kafka.errors import KafkaConnectionError, OffsetOutOfRangeError
+from prometheus_client import CollectorRegistry
 
 from lambda_pipeline.domain.log import Record
-from lambda_pipeline.errors import TopicRecreatedError
+from lambda_pipeline.errors import BrokerUnavailableError, TopicRecreatedError
+from lambda_pipeline.monitoring.pulse import Pulse
 from lambda_pipeline.speed import consumer as module
 from lambda_pipeline.speed.commit import MicroBatch
 from lambda_pipeline.speed.committer import Outcome
 from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
+from lambda_pipeline.speed.metrics import SpeedMetrics, Standing
 from lambda_pipeline.storage.deployment import Deployment
 from lambda_pipeline.storage.log_partitions import LogPartition
 from lambda_pipeline.stream.client import KafkaConnection
@@ -34,6 +37,7 @@ class FakeMembership:
         self.has_new = False
         self.failures: dict[int, Exception] = {}
         self.calls: list[str] = []
+        self.looks: list[bool] = []  # at where the partitions stand; whether the broker is to be asked
         self.keep_fails = False
         self.stored: dict[int, int] = {}
         self._next = 0
@@ -74,6 +78,10 @@ class FakeMembership:
     def take_up(self) -> None: ...
 
     def report(self) -> None: ...
+
+    def standing(self, *, ask: bool) -> dict[int, Standing]:
+        self.looks.append(ask)
+        return {0: Standing(self.stored.get(0, 0), self._next)}
 
     def close(self, _seconds: float) -> None: ...
 
@@ -117,11 +125,16 @@ class Stage:
         self.stop = threading.Event()
         self.membership = FakeMembership(self.stop)
         self.committer = FakeCommitter(self.stop, waits=ROUNDS)
+        self.registry = CollectorRegistry()
+        self.metrics = SpeedMetrics(self.registry)
+        self.pulse = Pulse()
 
     def run(self) -> None:
         topic = Topic("observations", LOG, (0,))
         nobody = sa.create_engine("postgresql+psycopg://nowhere")
-        SpeedDaemon(nobody, KafkaConnection("nowhere:9"), topic, SpeedOptions("group", 2)).run(self.stop)
+        SpeedDaemon(nobody, KafkaConnection("nowhere:9"), topic, SpeedOptions("group", 2), metrics=self.metrics, pulse=self.pulse).run(
+            self.stop
+        )
 
 
 @pytest.fixture
@@ -132,7 +145,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
     monkeypatch.setattr(module, "load_deployment", lambda _: deployment)
     monkeypatch.setattr(module, "_mention_old_logs", lambda *_: None)
     monkeypatch.setattr(module, "Membership", lambda *_: made.membership)
-    monkeypatch.setattr(module, "Committer", lambda *_: made.committer)
+    monkeypatch.setattr(module, "Committer", lambda *_, **__: made.committer)
     monkeypatch.setattr(module, "_KEEP_EVERY", 0.0)
     monkeypatch.setattr(module, "_FIRST_PAUSE", 0.0)
     return made
@@ -169,3 +182,34 @@ def test_it_stays_a_member_while_what_came_of_a_recreated_topic_is_committed(sta
         stage.run()
     assert stage.membership.calls == ["poll", "poll", "keep", "keep", "keep"]
     assert stage.membership.stored == {0: 2}
+
+
+def test_while_nothing_is_fetched_the_broker_is_asked_where_the_log_ends(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("_LOOK_EVERY", "_ASK_EVERY", "_AWAY"):
+        monkeypatch.setattr(module, name, 0.0)
+    monkeypatch.setattr(stage.membership, "refresh", lambda: None, raising=False)
+    stage.run()
+    assert stage.membership.looks[-1]
+    ends = stage.registry.get_sample_value("lambda_speed_log_end_offset", {"partition": "0"})
+    assert ends == 6  # three batches of two: nothing more was fetched
+
+
+def test_that_it_waits_for_kafka_is_counted_and_told(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    stage.membership.failures = {1: BrokerUnavailableError("Kafka is away.")}
+    told: list[str] = []
+    monkeypatch.setattr(stage.pulse, "waits", told.append)
+    stage.run()
+    assert told == ["Kafka is away."]
+    assert stage.registry.get_sample_value("lambda_speed_waits_total", {"server": "kafka"}) == 1
+    assert stage.pulse.health().status == "ok"
+
+
+def test_each_batch_that_is_done_is_counted(stage: Stage) -> None:
+    stage.committer.waits = 0
+    stage.membership.failures = {5: TopicRecreatedError("recreated")}
+    with pytest.raises(TopicRecreatedError):
+        stage.run()
+    assert stage.registry.get_sample_value("lambda_speed_dead_letters_total") == stage.membership.stored[0] > 0
+    assert stage.pulse.health().status == "ok"
