@@ -6,6 +6,7 @@ logs/      what the servers say        run/    the lock, pid records, the databa
 
 import contextlib
 import datetime as dt
+import errno
 import fcntl
 import json
 import os
@@ -99,6 +100,19 @@ class Home:
             f"The data folder {self.path} is in use by {who}.",
             "Stop that one first, or set LAMBDA_HOME to another folder to run a second stack.",
         )
+
+
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now. An address that is not this machine's is for the server to refuse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
 
 
 def free_port(preferred: int | None = None) -> int:

@@ -1,4 +1,4 @@
-"""PostgreSQL's own programs (psql, pg_dump, pg_restore), and how they are told an address without showing its password."""
+"""PostgreSQL's own programs (psql, pg_dump, pg_restore), told an address without showing its password."""
 
 import os
 import re

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres, programs_folder
@@ -51,7 +52,7 @@ def on_server(platform: Platform, postgres: EmbeddedPostgres, database: str, dag
 
 def database_of(url: str) -> str:
     """The database that an address names."""
-    return str(psycopg.conninfo.conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")["dbname"])
+    return str(conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")["dbname"])
 
 
 def work_on(platform: Platform, load: Load) -> None:
@@ -141,7 +142,8 @@ def follow(commands: list[str], server: EmbeddedPostgres, folder: Path) -> None:
         here = command.replace("docker compose exec -T postgres ", "")
         if "docker compose" in here:
             continue
-        done = subprocess.run(["bash", "-c", here], cwd=folder, env=environment, capture_output=True, text=True)
+        command_line = ["bash", "-c", here]
+        done = subprocess.run(command_line, cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{command}: {done.stderr}"
 
 
@@ -182,7 +184,13 @@ def test_a_backup_is_written_once_and_what_is_none_is_refused(
     twice = run(tmp_path, "db", "dump", "backup", settings=settings)
     assert (twice.code, twice.err.splitlines()[0]) == (1, "error: backup holds a backup already.")
     assert sorted(path.name for path in (tmp_path / "backup").iterdir()) == ["city.dump", "dagster.dump"]
-    (tmp_path / "backup" / "city.dump").write_bytes(b"PGDMP and then nothing")
+    embedded = {"LAMBDA_HOME": "home"}
+    assert run(tmp_path, "db", "restore", "backup", settings=embedded).code == 0
+    query = ("db", "psql", "--", "-Atc", "select city from deployment")
+    assert run(tmp_path, *query, settings=embedded).out == "Jakarta\n"
+    refused = run(tmp_path, "db", "restore", "backup", settings=embedded)
+    assert refused.err.startswith("error: The database lambda is not empty; it holds "), refused.text
+    assert f"move {tmp_path / 'home' / 'postgres' / 'data'} away" in refused.err
     nobody = {**settings, "LAMBDA_OWNER_DATABASE_URL": shared[0].url("nowhere")}
     gone = run(tmp_path, "db", "restore", "backup", settings=nobody)
     assert gone.code == 1
