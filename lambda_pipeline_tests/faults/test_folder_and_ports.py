@@ -1,9 +1,7 @@
 """Two stacks on one folder, and ports that others have: a clear error, or another port, and never a second writer."""
 
 import os
-import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +11,7 @@ from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.simulator import SimulatorServer, serve
 from lambda_pipeline_tests.cli.commands import SETTINGS, run
 from lambda_pipeline_tests.faults.polling import poll_from, says
+from lambda_pipeline_tests.faults.ports import taken_port
 from lambda_pipeline_tests.faults.stage import SEED, Platform
 from lambda_pipeline_tests.processes import Daemon, wait_for
 
@@ -24,15 +23,6 @@ def simulator(jakarta: City) -> Iterator[SimulatorServer]:
     made = serve(jakarta, seed=SEED)
     yield made
     made.close()
-
-
-@contextmanager
-def taken_port() -> Iterator[int]:
-    """A port that another program listens at."""
-    with socket.socket() as other:
-        other.bind(("127.0.0.1", 0))
-        other.listen()
-        yield other.getsockname()[1]
 
 
 def test_a_second_stack_on_a_folder_is_refused_and_told_who_has_it(

@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 from pathlib import Path
 
@@ -10,12 +11,13 @@ import pytest
 
 from lambda_pipeline.local import processes
 from lambda_pipeline.local.demo import balance
-from lambda_pipeline.local.home import Home, free_port
+from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.kafka import EmbeddedKafka
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage.engine import make_engine
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline_tests.cli.commands import SETTINGS
+from lambda_pipeline_tests.faults.ports import taken_port
 from lambda_pipeline_tests.faults.stage import SEED, Reports
 from lambda_pipeline_tests.processes import Daemon, wait_for
 
@@ -33,16 +35,24 @@ def pid_of(home: Home, name: str) -> int | None:
 
 
 def test_each_process_of_a_demo_killed_once(tmp_path: Path, jars_cache: Path, reports: Reports) -> None:
+    """Whose ports are taken as well: it takes others, and says which."""
     home = Home(tmp_path / "home")
     machine = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     settings = {
         "LAMBDA_HOME": str(home.path), "LAMBDA_CACHE": str(jars_cache), "LAMBDA_POLL_INTERVAL": "2",
-        "LAMBDA_DASHBOARD_PORT": str(free_port()), "LAMBDA_DAGSTER_PORT": str(free_port()),
     }  # fmt: skip
-    demo = Daemon(["demo"], machine | settings, tmp_path, "demo")
+    with taken_port() as page, taken_port() as web:
+        ports = {"LAMBDA_DASHBOARD_PORT": str(page), "LAMBDA_DAGSTER_PORT": str(web)}
+        demo = Daemon(["demo"], machine | settings | ports, tmp_path, "demo")
+        try:
+            wait_for(lambda: "Everything runs" in demo.log or not demo.alive, "everything runs", 240)
+            served = re.findall(r"^(?:Dashboard|Dagster): http://127\.0\.0\.1:(\d+)", demo.log, re.MULTILINE)
+            assert len(served) == 2, demo.log[-3000:]
+            assert not {str(page), str(web)} & set(served)
+        except BaseException:
+            demo.kill()
+            raise
     try:
-        wait_for(lambda: "Everything runs" in demo.log or not demo.alive, "everything runs", 240)
-        assert demo.alive, demo.log[-3000:]
         for name in random.Random(SEED).sample(["PostgreSQL", "Kafka", *_SERVICES], len(_SERVICES) + 2):
             before = pid_of(home, name)
             assert before is not None, name
