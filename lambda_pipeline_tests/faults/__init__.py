@@ -2,8 +2,8 @@
 
 | fault | tried in |
 | --- | --- |
-| any daemon killed (-9) at any moment | test_speed_killed, test_ingest, test_batch_killed, test_publish_killed, test_folder_and_ports |
-| the same, supervised | test_supervised: every process of a demo |
+| a daemon or a run killed (-9) at any moment | test_speed_killed, test_ingest, test_batch_killed, test_publish_killed |
+| any process of a demo killed | test_supervised; the page alone: test_folder_and_ports |
 | PostgreSQL restarted, killed, away, frozen | test_servers_away, test_servers_frozen; the page: browser/test_outage |
 | Kafka restarted, killed, away, frozen | test_servers_away, test_servers_frozen, test_ingest |
 | an API hangs, refuses, answers nonsense or without end | test_apis; each answer: ingestion/test_answers, test_http |

@@ -54,13 +54,8 @@ def test_a_clock_that_jumps_there_and_back(platform: Platform, jakarta: City, ah
                 "it polls by the clock that jumped",
             )
             jump(clock, 0)
-            back = datetime.now(UTC)
-            waits.append(
-                wait_for(
-                    lambda back=back: _served(platform, back, back + timedelta(seconds=55)) >= _ENOUGH,
-                    "it polls by the right clock again, and that is served",
-                )
-            )
+            waits.append(wait_for(lambda: _served_now(platform) >= 10, "what is polled now is served"))
+        platform.progresses(_ENOUGH)
         assert ingest.stop(10) == 0
         platform.catches_up()
         assert speed.stop(10) == 0
@@ -83,6 +78,6 @@ def _polled(platform: Platform, first: datetime, until: datetime) -> int:
     return sum(first <= moment < until for moment, _ in timestamps(platform))
 
 
-def _served(platform: Platform, first: datetime, until: datetime) -> int:
-    query = "select count(*) as n from served_observations where timestamp between :first and :until"
-    return int(platform.rows(query, first=first, until=until)[0].n)
+def _served_now(platform: Platform) -> int:
+    query = "select count(*) as n from served_observations where timestamp between now() - interval '5 s' and now()"
+    return int(platform.rows(query)[0].n)
