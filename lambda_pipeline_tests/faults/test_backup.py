@@ -20,7 +20,6 @@ from lambda_pipeline_tests.cli.commands import REPOSITORY, SETTINGS, run
 from lambda_pipeline_tests.faults.conftest import MakePlatform
 from lambda_pipeline_tests.faults.load import Load
 from lambda_pipeline_tests.faults.stage import SPEED, Platform, assert_served_is_produced, closing
-from lambda_pipeline_tests.processes import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 _TOTALS = (
@@ -159,13 +158,10 @@ def test_on_the_same_server_by_the_documented_commands(kafka: KafkaConnection, m
             follow(backup, server, platform.folder)
             speed = platform.start(SPEED)
             work_on(platform, load)
+        speed.freeze()  # one that slept through it all, and believes to be further than the restored offsets say
         platform.engine.dispose()
-        with psycopg.connect(server.url(), autocommit=True) as admin:
-            for name in ("lambda", "dagster"):
-                admin.execute(f"drop database {name} with (force)")  # type: ignore[call-overload]
-        wait_for(lambda: not speed.alive or "not answering" in speed.log, "speed notices")
-        speed.kill()
         follow(documented("Restore"), server, platform.folder)
+        speed.thaw()
         assert_it_goes_on(platform, load, before, runs)
 
 
