@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from lambda_pipeline.errors import EmbeddedServerError
-from lambda_pipeline.local.processes import wait_until
+from lambda_pipeline.local.processes import advice, wait_until
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Home:
         except OSError as error:
             raise EmbeddedServerError(
                 f"The data folder {self.path} cannot be made: {error.strerror}.",
-                "Check who owns it, or set LAMBDA_HOME to a folder of yours.",
+                advice(str(error), "Check who owns it, or set LAMBDA_HOME to a folder of yours."),
             ) from error
 
     @contextlib.contextmanager
@@ -140,9 +140,11 @@ def _try_lock(file: IO[str], mode: int) -> bool:
 
 
 def _write_holder(file: IO[str], what: str) -> None:
+    """Past the file's buffer: where the disk is full, its name is not known, which the servers will say better."""
+    holder = json.dumps({"pid": os.getpid(), "what": what, "since": dt.datetime.now(dt.UTC).isoformat()})
     file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "what": what, "since": dt.datetime.now(dt.UTC).isoformat()}))
-    file.flush()
+    with contextlib.suppress(OSError):
+        os.write(file.fileno(), holder.encode())
 
 
 def _read_holder(file: IO[str]) -> LockHolder | None:

@@ -203,7 +203,7 @@ class EmbeddedPostgres:
             said = (result.stdout + result.stderr).strip()
             raise EmbeddedServerError(
                 f"PostgreSQL's data folder {self.data} cannot be made. initdb said:\n{said}\n",
-                processes.advice(said, "Check that the folder can be written."),
+                processes.advice(said, "Check that the folder can be written.", self.home.path),
             )
         fresh.rename(self.data)
 
@@ -251,7 +251,7 @@ class EmbeddedPostgres:
         tail = processes.log_tail(self.log_file)
         raise EmbeddedServerError(
             f"PostgreSQL did not start on {self.data}. The end of {self.log_file}:\n{tail}\n",
-            processes.advice(tail, "If it happens again, the log says why."),
+            processes.advice(tail, "If it happens again, the log says why.", self.home.path),
         )
 
     def _only_starting(self) -> bool:

@@ -76,6 +76,7 @@ def test_whatever_an_api_does_the_other_half_is_served_and_later_both_are_again(
         assert key not in ingest.log
 
 
+@pytest.mark.full
 def test_both_down_is_no_observation_and_no_end_of_the_daemon(
     platform: Platform, apis: dict[str, MisbehavingApi]
 ) -> None:

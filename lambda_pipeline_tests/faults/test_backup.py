@@ -75,12 +75,11 @@ def assert_it_goes_on(platform: Platform, load: Load, before: object, runs: int)
     restored = platform.rows(_TOTALS)[0]
     assert restored == before
     assert runs_of(platform) == runs
+    load.send(500)
     platform.start(SPEED)
     seconds = platform.catches_up()
     assert_served_is_produced(platform, load)
     platform.run(*platform.backfill())
-    load.send(500)
-    platform.catches_up()
     assert_served_is_produced(platform, load)
     assert len(load.expected().observations) > restored.served
     platform.recovered("everything lost and restored, until the speed layer had read the rest again", seconds)

@@ -49,13 +49,14 @@ def test_the_spools_disk_full_while_kafka_is_away(
     says(ingest, "Kafka is back")
     polled.progresses(20)
     assert ingest.stop(15) == 0
-    assert "are lost" not in ingest.log
+    assert "observations are lost" not in ingest.log
     polled.catches_up()
     copies = assert_each_poll_is_served_once(polled, durable)
     assert len(copies) > before
     polled.recovered("spool's disk full, until observations were stored again", seconds)
 
 
+@pytest.mark.full
 def test_the_spools_disk_full_while_kafka_is_there(polled: Platform, spool_disk: SmallDisk) -> None:
     polled.environment["LAMBDA_HOME"] = str(spool_disk.path / "home")
     polled.start(SPEED, LAMBDA_HOME=str(polled.folder / "home"))

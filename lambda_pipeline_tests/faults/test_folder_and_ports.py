@@ -51,6 +51,7 @@ def test_a_second_stack_on_a_folder_is_refused_and_told_who_has_it(
         first.kill()
 
 
+@pytest.mark.full
 def test_a_folder_is_free_again_when_its_holder_was_killed(
     tmp_path: Path, jars_cache: Path, simulator: SimulatorServer
 ) -> None:

@@ -36,6 +36,7 @@ def test_frozen_under_load_and_thawed(own_platform: Platform, own_servers: Serve
     assert [daemon.stop(10) for daemon in daemons] == [0, 0]
 
 
+@pytest.mark.full
 def test_while_kafka_is_frozen_ingest_spools_and_what_it_polled_is_served(
     polled: Platform, own_servers: Servers
 ) -> None:
