@@ -27,6 +27,7 @@ from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline_tests.faults.produced import PROCESSES, Produced
 
 _PAUSE = 0.05  # seconds between a reader's snapshots, so that the others get something done
+_LONG_PAUSE = 0.5  # of one that stays for long, beside many others
 FAR = date(2000, 1, 1), date(2100, 1, 1)
 
 _MEASURES = (
@@ -71,7 +72,7 @@ def read_on(url: str, produced: Produced, stop: Event, found: "Queue[Seen]", *, 
     """Take snapshots until told to stop; hands over what was seen, with the first thing that must not be."""
     engine = make_engine(url, "reader")
     layer, seen, hours = ServingLayer(engine), Seen(), Counter[tuple[str, datetime]]()
-    while not stop.wait(_PAUSE) and seen.failure is None:
+    while not stop.wait(_LONG_PAUSE if through_outages else _PAUSE) and seen.failure is None:
         try:
             with layer.snapshot() as view:
                 now, wrong = _look(view, seen.layers)

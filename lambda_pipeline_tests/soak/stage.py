@@ -38,7 +38,7 @@ from lambda_pipeline_tests.faults.stage import (
 )
 from lambda_pipeline_tests.processes import Daemon, wait_for
 
-_RATE = 300.0  # records a second of the load, beside ingest's ten
+_RATE = 200.0  # records a second of the load, beside ingest's ten
 _READERS = 2
 _RECOVERY = 120.0  # seconds; longer than any back-off
 _JUMPING = "lambda_pipeline_tests.faults.jumping_clock"
