@@ -23,10 +23,11 @@ logger = logging.getLogger(__name__)
 
 _LOCK_SECONDS = 300  # that a dump waits for whoever changes a table's form, as the first row of a month does
 _OWNER = "lambda_owner"
-_RELATIONS = (
+_RELATIONS = (  # that no extension brought
     "select n.nspname || '.' || c.relname from pg_class c join pg_namespace n on n.oid = c.relnamespace "
     "where n.nspname !~ '^pg_' and n.nspname <> 'information_schema' and c.relkind in ('r', 'p', 'v', 'm', 'S') "
-    "order by 1"
+    "and not exists (select from pg_depend d where d.classid = 'pg_class'::regclass and d.objid = c.oid "
+    "and d.deptype = 'e') order by 1"
 )
 
 
@@ -63,18 +64,15 @@ def dump(stack: Stack, folder: Path) -> list[Dump]:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise BackupError(f"The folder {folder} cannot be made: {error.strerror}.", "Name another one.") from error
-    written = []
-    for source in sources:
-        file = folder / source.file_name
-        draft = file.with_suffix(".part")
-        options = ("--format=custom", f"--lock-wait-timeout={_LOCK_SECONDS}s", f"--file={draft}")
-        try:
-            _run("pg_dump", stack, source, *options)
-            draft.replace(file)
-        finally:
+    drafts = {source.file_name: folder / f"{source.file_name}.part" for source in sources}
+    try:
+        for source in sources:
+            options = ("--format=custom", f"--lock-wait-timeout={_LOCK_SECONDS}s")
+            _run("pg_dump", stack, source, *options, f"--file={drafts[source.file_name]}")
+        return [_kept(source, drafts[source.file_name].replace(folder / source.file_name)) for source in sources]
+    finally:
+        for draft in drafts.values():
             draft.unlink(missing_ok=True)
-        written.append(Dump(source.name, file, file.stat().st_size))
-    return written
 
 
 def restore(stack: Stack, folder: Path) -> list[Dump]:
@@ -104,9 +102,13 @@ def restore(stack: Stack, folder: Path) -> list[Dump]:
             options.append("--no-privileges")
         _run("pg_restore", stack, source, *options, str(file))
         _execute(source, "analyze")
-        read.append(Dump(source.name, file, file.stat().st_size))
+        read.append(_kept(source, file))
     stack.let_roles_in()
     return read
+
+
+def _kept(source: _Source, file: Path) -> Dump:
+    return Dump(source.name, file, file.stat().st_size)
 
 
 def _sources(stack: Stack) -> Iterator[_Source]:
