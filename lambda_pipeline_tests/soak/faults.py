@@ -1,6 +1,7 @@
 """What goes wrong in a soak: each fault lasts for as long as a block runs, and is made good at its end."""
 
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
@@ -134,17 +135,23 @@ def api_misbehaves(soak: Soak) -> Iterator[None]:
         api.misbehave(None)
 
 
+def _run_at_work(soak: Soak) -> Daemon:
+    """A run that has begun, at a moment that chance picks: it loads for some seconds before it does anything."""
+    run = soak.batch()
+    time.sleep(soak.rng.uniform(1, 9))
+    return run
+
+
 @contextmanager
 def batch_killed(soak: Soak) -> Iterator[None]:
-    run = soak.batch()
-    yield
-    run.kill()
+    _run_at_work(soak).kill()
     soak.settle_batch()
+    yield
 
 
 @contextmanager
 def batch_frozen(soak: Soak) -> Iterator[None]:
-    run = soak.batch()
+    run = _run_at_work(soak)
     run.freeze()
     yield
     run.thaw()
