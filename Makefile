@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONDONTWRITEBYTECODE  # everything here starts many processes: compiled once, they start three times as fast
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser demo up test test-faults lint types unit bench bench-speed bench-batch bench-serving docs clean lock
+.PHONY: help install install-dev browser demo up test test-faults soak lint types unit bench bench-speed bench-batch bench-serving docs clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -29,6 +29,9 @@ test: install-dev browser lint types  ## Lint, types, and all tests (TEST_WORKER
 test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (LAMBDA_FAULTS_SEED, LAMBDA_UNION_EXAMPLES)
 	LAMBDA_FAULTS=full $(BIN)/python -m pytest lambda_pipeline_tests/faults -m faults
 	LAMBDA_UNION_EXAMPLES=$${LAMBDA_UNION_EXAMPLES:-1000} $(BIN)/python -m pytest lambda_pipeline_tests/integration/union
+
+soak: install-dev  ## Everything runs for ten minutes while everything fails at random (SOAK_MINUTES, SOAK_SEED)
+	@$(BIN)/python -m lambda_pipeline_tests.soak
 
 unit: install-dev  ## Only the tests that need no server and no browser
 	$(BIN)/python -m pytest -m "not integration and not browser and not faults"

@@ -109,5 +109,9 @@ class ImportRefusedError(TerminalError):
     """A file cannot be imported."""
 
 
+class BackupError(TerminalError):
+    """A backup cannot be written, or not be brought back."""
+
+
 class EmbeddedServerError(TerminalError):
     """The embedded PostgreSQL, Kafka or another local process cannot start or stop."""

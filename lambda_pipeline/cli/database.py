@@ -1,9 +1,11 @@
 """`lambda-pipeline db`: the database itself."""
 
-import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,7 +13,10 @@ from lambda_pipeline.cli import common
 from lambda_pipeline.cli.takeover import describe_takeover
 from lambda_pipeline.errors import SettingsError
 
-app = typer.Typer(no_args_is_help=True, help="Upgrade the database, or open it with psql.")
+if TYPE_CHECKING:
+    from lambda_pipeline.local.backup import Dump
+
+app = typer.Typer(no_args_is_help=True, help="Upgrade the database, back it up and restore it, or open it with psql.")
 
 
 @app.command()
@@ -75,20 +80,55 @@ def psql(
 ) -> None:
     """Open the database with psql, as the reader; what follows `--` goes to psql, e.g. -- -c 'table hourly_profile'."""
     settings = common.start()
-    from psycopg.conninfo import conninfo_to_dict, make_conninfo
-
-    from lambda_pipeline.local.stack import psql_program, running_stack
+    from lambda_pipeline.local.programs import client_program, libpq_address
+    from lambda_pipeline.local.stack import running_stack
 
     with running_stack(settings, "db psql", kafka=False) as stack:
         addresses = stack.addresses()
-        url = addresses.writer_url if write else addresses.reader_url
-        parts = conninfo_to_dict(f"postgresql://{url.partition('://')[2]}")
-        password = parts.pop("password", None)  # by environment: the list of processes shows arguments to everybody
-        environment = os.environ | ({"PGPASSWORD": str(password)} if password else {})
+        address, environment = libpq_address(addresses.writer_url if write else addresses.reader_url)
         before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is psql's, to cancel a query
         try:
-            command = [psql_program(stack), make_conninfo("", **parts), *context.args]
+            command = [client_program("psql", is_embedded=stack.postgres is not None), address, *context.args]
             code = subprocess.run(command, env=environment, check=False).returncode
         finally:
             signal.signal(signal.SIGINT, before)
     sys.exit(code)
+
+
+@app.command()
+def dump(
+    folder: Path = typer.Argument(..., help="A new folder for the backup, e.g. backups/2025-03-01."),
+) -> None:
+    """Back up the city's database and Dagster's, each as one snapshot, while everything runs.
+
+    The files are pg_dump's (custom format). What has not reached the database yet is in Kafka's log and in ingest's
+    spool, and needs no backup of its own: after a restore it is read from there.
+    """
+    settings = common.start()
+    from lambda_pipeline.local.backup import dump as write
+    from lambda_pipeline.local.stack import running_stack
+
+    with running_stack(settings, "db dump", kafka=False, prepared=False) as stack:
+        _list("dumped to", write(stack, folder))
+
+
+@app.command()
+def restore(folder: Path = typer.Argument(..., help="A folder that `db dump` wrote.")) -> None:
+    """Bring a backup back, on this server or a new one. A database that is not empty is refused, never overwritten.
+
+    Stop what writes first. Makes the roles where they are missing, so the user of LAMBDA_OWNER_DATABASE_URL must be a
+    superuser or may make roles. What came after the backup is read from Kafka's log when the daemons start again.
+    """
+    settings = common.start()
+    from lambda_pipeline.local.backup import restore as read
+    from lambda_pipeline.local.stack import running_stack
+
+    with running_stack(settings, "db restore", kafka=False, prepared=False) as stack:
+        _list("restored from", read(stack, folder))
+        upgrade_first = "" if stack.postgres is not None else "`lambda-pipeline db upgrade` (with --logins), then "
+    typer.echo(f"Next: {upgrade_first}start everything again; what came after the backup is read from Kafka's log.")
+
+
+def _list(what: str, dumps: "Iterable[Dump]") -> None:
+    for one in dumps:
+        typer.echo(f"The database {one.database} was {what} {one.file} ({one.bytes / 2**20:.1f} MiB).")

@@ -8,6 +8,7 @@ import typer
 
 from lambda_pipeline.cli import common
 from lambda_pipeline.cli.services import poll_interval, require_keys
+from lambda_pipeline.errors import SettingsError
 
 if TYPE_CHECKING:
     from lambda_pipeline.settings import Settings
@@ -61,7 +62,13 @@ def dashboard(
     """
     settings = common.start()
     from lambda_pipeline.local.dashboard import dashboard_command
+    from lambda_pipeline.local.home import is_free
 
+    if not is_free(settings.dashboard_port, settings.listen):
+        raise SettingsError(
+            f"Port {settings.dashboard_port} on {settings.listen} is taken by another program.",
+            "Stop that one, or set LAMBDA_DASHBOARD_PORT to another port.",
+        )
     command = dashboard_command(settings.listen, settings.dashboard_port, sign_in=sign_in)
     os.execv(command[0], command)  # noqa: S606  # signals reach Streamlit itself
 

@@ -6,6 +6,7 @@ logs/      what the servers say        run/    the lock, pid records, the databa
 
 import contextlib
 import datetime as dt
+import errno
 import fcntl
 import json
 import os
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from lambda_pipeline.errors import EmbeddedServerError
-from lambda_pipeline.local.processes import wait_until
+from lambda_pipeline.local.processes import advice, wait_until
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Home:
         except OSError as error:
             raise EmbeddedServerError(
                 f"The data folder {self.path} cannot be made: {error.strerror}.",
-                "Check who owns it, or set LAMBDA_HOME to a folder of yours.",
+                advice(str(error), "Check who owns it, or set LAMBDA_HOME to a folder of yours."),
             ) from error
 
     @contextlib.contextmanager
@@ -101,6 +102,19 @@ class Home:
         )
 
 
+def is_free(port: int, host: str = "127.0.0.1") -> bool:
+    """Whether a server could listen there now. An address that is not this machine's is for the server to refuse."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        # As servers do: a port whose last connections are still in TIME_WAIT is free.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE
+    return True
+
+
 def free_port(preferred: int | None = None) -> int:
     """A TCP port that nothing listens on at 127.0.0.1: the preferred one if it is free, else any."""
     for port in (preferred, 0):
@@ -126,9 +140,11 @@ def _try_lock(file: IO[str], mode: int) -> bool:
 
 
 def _write_holder(file: IO[str], what: str) -> None:
+    """Past the file's buffer: where the disk is full, its name is not known, which the servers will say better."""
+    holder = json.dumps({"pid": os.getpid(), "what": what, "since": dt.datetime.now(dt.UTC).isoformat()})
     file.truncate(0)
-    file.write(json.dumps({"pid": os.getpid(), "what": what, "since": dt.datetime.now(dt.UTC).isoformat()}))
-    file.flush()
+    with contextlib.suppress(OSError):
+        os.write(file.fileno(), holder.encode())
 
 
 def _read_holder(file: IO[str]) -> LockHolder | None:

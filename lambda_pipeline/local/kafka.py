@@ -231,7 +231,7 @@ class EmbeddedKafka:
             said = (result.stdout + result.stderr).strip()[-2000:]
             raise EmbeddedServerError(
                 f"Kafka's storage {self.data} cannot be formatted. It said:\n{said}\n",
-                processes.advice(said, "Check that the folder can be written."),
+                processes.advice(said, "Check that the folder can be written.", self.home.path),
             )
         shutil.rmtree(self.data, ignore_errors=True)  # without meta.properties it was never a broker's
         fresh.rename(self.data)
@@ -256,7 +256,7 @@ class EmbeddedKafka:
         tail = f"{processes.log_tail(self.log_file)}\n{processes.log_tail(self.output_file, lines=5)}"
         raise EmbeddedServerError(
             f"Kafka did not start in {self.home.kafka}. The end of {self.log_file}:\n{tail}\n",
-            processes.advice(tail, "If it happens again, the log says why."),
+            processes.advice(tail, "If it happens again, the log says why.", self.home.path),
         )
 
     def _last_ports(self) -> _Ports | None:

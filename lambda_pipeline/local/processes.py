@@ -14,6 +14,7 @@ import ctypes
 import json
 import os
 import secrets
+import shutil
 import signal
 import subprocess
 import sys
@@ -123,7 +124,14 @@ def spawn(
         ) from error
     child = Child(popen, PidRecord(popen.pid, _create_time(popen.pid), name, token))
     if record_file is not None:
-        write_record(record_file, child.record)
+        try:
+            write_record(record_file, child.record)
+        except OSError as error:  # what a crash would leave of it could not be found again
+            kill(child)
+            raise EmbeddedServerError(
+                f"{name} cannot be started: {record_file} cannot be written: {error.strerror}.",
+                advice(str(error), "Check who owns the data folder."),
+            ) from error
     return child
 
 
@@ -222,8 +230,10 @@ def log_tail(log_file: Path, lines: int = 15) -> str:
     return "\n".join(text.splitlines()[-lines:]) or "(the log is empty)"
 
 
+_DISK_FULL = "The disk is full: free some space (`df -h` shows where), then start again."
+_LEAST_SPACE = 1 << 20  # bytes; with less a server cannot even say that the disk is full
 _ADVICE = (
-    ("No space left on device", "The disk is full: free some space (`df -h` shows where), then start again."),
+    ("No space left on device", _DISK_FULL),
     ("Disk quota exceeded", "The disk quota is used up: free some space, then start again."),
     ("Read-only file system", "The data folder is on a read-only file system: set LAMBDA_HOME to another folder."),
     ("Cannot allocate memory", "The machine is out of memory: close something, then start again."),
@@ -235,8 +245,11 @@ _ADVICE = (
 )
 
 
-def advice(tail: str, otherwise: str) -> str:
-    """What to do about a server whose log ends like this."""
+def advice(tail: str, otherwise: str, folder: Path | None = None) -> str:
+    """What to do about a server whose log ends like this, and whose data and log are in `folder`."""
+    with contextlib.suppress(OSError):
+        if folder is not None and shutil.disk_usage(folder).free < _LEAST_SPACE:
+            return _DISK_FULL
     return next((what for sign, what in _ADVICE if sign in tail), otherwise)
 
 

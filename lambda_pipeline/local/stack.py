@@ -3,7 +3,6 @@
 No other code knows which way the platform runs: whoever comes after this is handed addresses.
 """
 
-import shutil
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +17,7 @@ from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.jars import ensure_jars
 from lambda_pipeline.local.kafka import EmbeddedKafka
-from lambda_pipeline.local.postgres import EmbeddedPostgres, _programs
+from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.local.supervisor import supervised
 from lambda_pipeline.settings import Settings
 from lambda_pipeline.storage.deployment import claim, require_city, settle_origin
@@ -180,18 +179,33 @@ class Stack:
         finally:
             owner.dispose()
 
+    def make_databases(self) -> None:
+        """The embedded server's databases, where they are missing; those of an external one are its operator's."""
+        if self.postgres is None:
+            return
+        with psycopg.connect(self.postgres.url(), autocommit=True) as connection:
+            found = {row[0] for row in connection.execute("select datname from pg_database")}
+            for name in (DATABASE, DAGSTER_DATABASE):
+                if name not in found:
+                    connection.execute(f'create database "{name}"')
+
+    def let_roles_in(self) -> None:
+        """Let writer and reader log in to the embedded server, which knows no passwords (`give_logins` otherwise)."""
+        if self.postgres is None:
+            return
+        with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
+            for role in (WRITER, READER):  # the socket lets only the server's own user and root in
+                connection.execute(f"alter role {role} login")
+
     def _upgrade(self, takeover: Takeover | None = None, *, dry_run: bool = False) -> Upgrade:
-        if self.postgres is not None:
-            _make_databases(self.postgres)
+        self.make_databases()
         owner = make_engine(self.addresses().owner_url, "upgrade", UPGRADE_TIMEOUTS)
         try:
             done = upgrade(owner, takeover, dry_run=dry_run)
         finally:
             owner.dispose()
-        if self.postgres is not None and not dry_run:
-            with psycopg.connect(self.postgres.url(DATABASE), autocommit=True) as connection:
-                for role in (WRITER, READER):  # the socket lets only the server's own user and root in
-                    connection.execute(f"alter role {role} login")
+        if not dry_run:
+            self.let_roles_in()
         return done
 
     def _claim(self, engine: sa.Engine, city: City, poll_interval: timedelta | None) -> None:
@@ -223,20 +237,3 @@ def running_stack(settings: Settings, what: str, *, kafka: bool = True, prepared
         if prepared:
             stack.make_ready()
         yield stack
-
-
-def _make_databases(postgres: EmbeddedPostgres) -> None:
-    with psycopg.connect(postgres.url(), autocommit=True) as connection:
-        found = {row[0] for row in connection.execute("select datname from pg_database")}
-        for name in (DATABASE, DAGSTER_DATABASE):
-            if name not in found:
-                connection.execute(f'create database "{name}"')
-
-
-def psql_program(stack: Stack) -> str:
-    """The embedded server's psql for the embedded server, else the machine's own where there is one.
-
-    Raises EmbeddedServerError where there is neither.
-    """
-    own = None if stack.postgres is not None else shutil.which("psql")
-    return own or str(_programs() / "psql")

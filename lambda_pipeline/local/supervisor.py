@@ -161,7 +161,7 @@ class Supervisor:
                 raise EmbeddedServerError(
                     f"{unit.server.name} is not ready after {timeout:.0f} s. "
                     f"The end of {unit.server.log_file}:\n{tail}\n",
-                    processes.advice(tail, "The log says why."),
+                    processes.advice(tail, "The log says why.", self._home.path),
                 )
 
     def raise_if_stopped(self) -> None:

@@ -34,6 +34,7 @@ _SLICE = 2_000  # records judged at a time, so that what Kafka's client makes of
 _IDLE = 0.25  # seconds that a fetch waits for the first record
 _KEEP_EVERY = 0.5  # seconds between signs of life to the group while nothing can be taken in
 _AWAY = 2.0  # seconds without fetching after which the topic may have become another
+_CHECK_EVERY = 30.0  # seconds without a record after which PostgreSQL is asked whether it is where it was
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between attempts while a server is away
 _LOOK_EVERY = 1.0  # seconds between two looks at the lag
 _ASK_EVERY = 10.0  # seconds between two questions about it while nothing is fetched
@@ -82,7 +83,7 @@ class SpeedDaemon:
         )
         self._is_outdated = False  # whether the catalogue has changed
         self._last_commit = 0.0  # seconds that it took
-        self._fetched_at = time.monotonic()
+        self._fetched_at = self._checked_at = time.monotonic()
 
     def run(self, stop: threading.Event) -> None:
         """Consume until `stop` is set. Raises LogGapError where the log no longer holds the stored offset."""
@@ -131,6 +132,7 @@ class SpeedDaemon:
         """One round: settle what was committed, fetch more if there is room, hand over what is due."""
         self._settle(membership, committer)
         if not committer.is_busy:
+            self._check(membership)
             self._take_up(membership)
         if self._builder.room:
             came = self._fetch(membership, committer, stop)
@@ -243,6 +245,7 @@ class SpeedDaemon:
                 self._builder.drop(outcome.refused)
             self._last_commit = outcome.seconds
             membership.note_stored({move.partition.partition: move.next for move in outcome.committed.moves})
+            self._checked_at = time.monotonic()
             _log(outcome)
             self._pulse.beat(_COMMITS)
             self._metrics.settled(outcome)
@@ -250,6 +253,16 @@ class SpeedDaemon:
                 self._on_commit(outcome.committed, outcome.gained)
         if not committer.is_busy:
             self._pulse.rest(_COMMITS)
+
+    def _check(self, membership: Membership) -> None:
+        """While nothing comes, look now and then whether PostgreSQL still is where this daemon left it.
+
+        It may have been restored from a backup, or be a standby that lost the last commits. While records come, each
+        commit looks.
+        """
+        if self._builder.is_empty and time.monotonic() - self._checked_at > _CHECK_EVERY:
+            self._checked_at = time.monotonic()
+            membership.let_go_moved()
 
     def _take_up(self, membership: Membership) -> None:
         """Go on with partitions that are not gone on with, by the catalogue as it is now."""

@@ -169,6 +169,22 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
             if tp in assigned:
                 self._consumer.pause(tp)
 
+    def let_go_moved(self) -> None:
+        """Hold partitions that PostgreSQL has elsewhere than this consumer left them, until they are taken up again.
+
+        To be called when all that was handed out is committed. Raises DatabaseUnavailableError.
+        """
+        held = {self._partitions[number].id: number for number in self._next}
+        with transaction(self._engine, read_only=True) as database:
+            found = positions(database, (self._partitions[number] for number in held.values()))
+        stored = {partition: position.stored or 0 for partition, position in found.items()}
+        moved = frozenset(
+            partition for partition, number in held.items() if stored.get(partition) != self._next[number]
+        )
+        for number in sorted(held[partition] for partition in moved):
+            logger.warning("%s is not where PostgreSQL is", self._partitions[number].at(self._next[number]))
+        self.let_go(moved)
+
     def let_go_all(self) -> frozenset[int]:
         """Hold all partitions until they are taken up again; returns their log partition ids."""
         ids = frozenset(self._partitions[number].id for number in self._next)

@@ -19,7 +19,7 @@ SECRET = "verysecret"
 DAYS = ("--from", "2025-03-01", "--to", "2025-03-02")
 COMMANDS = {
     "demo", "up", "dashboard", "ingest", "speed", "simulator", "backfill", "import", "export", "status", "db upgrade",
-    "db psql",
+    "db dump", "db restore", "db psql",
 }  # fmt: skip
 
 

@@ -3,39 +3,31 @@
 import itertools
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.kafka import EmbeddedKafka
 from lambda_pipeline.local.postgres import EmbeddedPostgres
-from lambda_pipeline.storage.deployment import claim
-from lambda_pipeline.storage.engine import make_engine, transaction
-from lambda_pipeline.storage.migrate import upgrade
+from lambda_pipeline.local.simulator import serve
 from lambda_pipeline.stream.client import KafkaConnection
-from lambda_pipeline.stream.topic import ensure_topic
-from lambda_pipeline_tests.faults.stage import FULL, SEED, Platform, closing
-from lambda_pipeline_tests.servers import HISTORY_START, POLL_INTERVAL
+from lambda_pipeline_tests.faults.polling import poll_from
+from lambda_pipeline_tests.faults.stage import (
+    FULL,
+    SEED,
+    Platform,
+    Reports,
+    Servers,
+    closing,
+    prepare_platform,
+    recovery_table,
+)
 
-_REPORT = "faults report"
+_REPORT, _RECOVERY = "faults report", "faults recovery"
 _numbers = itertools.count(1)
-
-
-@dataclass
-class Servers:
-    """A PostgreSQL and a Kafka that a test may stop, kill and freeze."""
-
-    postgres: EmbeddedPostgres
-    kafka: EmbeddedKafka
-
-    def heal(self) -> None:
-        """Both run again."""
-        self.postgres.start()
-        self.kafka.start(progress=False)
+MakePlatform = Callable[..., Platform]
 
 
 @pytest.fixture(scope="session")
@@ -60,49 +52,34 @@ def own_servers(jars_cache: Path) -> Iterator[Servers]:
 
 
 @pytest.fixture
-def reports(request: pytest.FixtureRequest) -> Iterator[list[str]]:
-    """Lines for the end of the run: they travel with the test's report, whichever process ran it."""
-    lines: list[str] = []
-    yield lines
-    request.node.user_properties.extend((_REPORT, line) for line in lines)
+def reports(request: pytest.FixtureRequest) -> Iterator[Reports]:
+    """For the end of the run: what is in it travels with the test's report, whichever process ran it."""
+    made = Reports()
+    yield made
+    request.node.user_properties.extend((_REPORT, line) for line in made.lines)
+    request.node.user_properties.extend((_RECOVERY, recovery) for recovery in made.recoveries)
 
 
 @pytest.fixture
-def make_platform(jakarta: City, topic_name: str, tmp_path: Path, reports: list[str]) -> Callable[..., Platform]:
-    """Makes a platform on servers: a claimed database, a database for Dagster, a topic of three partitions."""
+def make_platform(jakarta: City, topic_name: str, tmp_path: Path, reports: Reports) -> MakePlatform:
+    """Makes a platform on servers, in databases of its own unless they are named."""
 
-    def make(postgres: EmbeddedPostgres, connection: KafkaConnection) -> Platform:
-        names = [f"faults_{next(_numbers)}" for _ in range(2)]
-        with psycopg.connect(postgres.url(), autocommit=True) as admin:
-            for name in names:
-                admin.execute(f"create database {name}")  # type: ignore[call-overload]
-        engine = make_engine(postgres.url(names[0]), "owner")
-        upgrade(engine)
-        with transaction(engine) as database:
-            claim(database, jakarta, HISTORY_START, POLL_INTERVAL)
-        engine.dispose()
-        with psycopg.connect(postgres.url(), autocommit=True) as admin:
-            admin.execute("alter role lambda_writer login")
-        ensure_topic(connection, topic_name, 4)
-        dagster = postgres.url(names[1]).replace("postgresql://", "postgresql+psycopg2://", 1)
-        places = [place.name for place in jakarta.locations]
-        url = postgres.url(names[0], "lambda_writer")
-        return Platform(connection, topic_name, url, tmp_path, places, dagster, reports)
+    def make(postgres: EmbeddedPostgres, connection: KafkaConnection, names: tuple[str, str] | None = None) -> Platform:
+        names = names or (f"faults_{next(_numbers)}", f"faults_{next(_numbers)}")
+        return prepare_platform(postgres, connection, jakarta, names, topic_name, tmp_path, reports)
 
     return make
 
 
 @pytest.fixture
-def platform(
-    shared: tuple[EmbeddedPostgres, KafkaConnection], make_platform: Callable[..., Platform]
-) -> Iterator[Platform]:
+def platform(shared: tuple[EmbeddedPostgres, KafkaConnection], make_platform: MakePlatform) -> Iterator[Platform]:
     """A platform on the shared servers."""
     with closing(make_platform(*shared)) as made:
         yield made
 
 
 @pytest.fixture
-def own_platform(own_servers: Servers, make_platform: Callable[..., Platform]) -> Iterator[Platform]:
+def own_platform(own_servers: Servers, make_platform: MakePlatform) -> Iterator[Platform]:
     """A platform on the module's own servers, which run again after each test."""
     own_servers.heal()
     connection = KafkaConnection(own_servers.kafka.bootstrap_servers)
@@ -111,12 +88,38 @@ def own_platform(own_servers: Servers, make_platform: Callable[..., Platform]) -
         own_servers.heal()
 
 
+@pytest.fixture
+def polled(own_platform: Platform, jakarta: City) -> Iterator[Platform]:
+    """The platform on its own servers, with simulated APIs that are asked every second."""
+    simulator = serve(jakarta, seed=SEED)
+    own_platform.environment |= poll_from(simulator.url, simulator.url)
+    yield own_platform
+    simulator.close()
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what is tried in `make test-faults` only, rather than show it as skipped."""
+    if FULL:
+        return
+    left_out = [item for item in items if item.get_closest_marker("full")]
+    if left_out:
+        items[:] = [item for item in items if item not in left_out]
+        config.hook.pytest_deselected(items=left_out)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """What the faults cost: seed, size and recoveries."""
-    done = (report for found in terminalreporter.stats.values() for report in found)
-    ended = (report for report in done if getattr(report, "when", "") == "teardown")
-    lines = [str(line) for report in ended for name, line in report.user_properties if name == _REPORT]
-    if lines:
-        terminalreporter.section(f"faults, {'full' if FULL else 'short'}, seed {SEED}")
-        for line in lines:
-            terminalreporter.write_line(line)
+    done = [report for found in terminalreporter.stats.values() for report in found]
+    ended = [report for report in done if getattr(report, "when", "") == "teardown"]
+    told = [(name, value) for report in ended for name, value in report.user_properties]
+    lines = [str(value) for name, value in told if name == _REPORT]
+    recoveries: dict[str, list[float]] = {}
+    for fault, seconds in (value for name, value in told if name == _RECOVERY):
+        recoveries.setdefault(str(fault), []).append(float(seconds))
+    if not lines and not recoveries:
+        return
+    terminalreporter.section(f"faults, {'full' if FULL else 'short'}, seed {SEED}")
+    for line in lines:
+        terminalreporter.write_line(line)
+    for line in recovery_table(recoveries):
+        terminalreporter.write_line(line)

@@ -19,6 +19,7 @@ from lambda_pipeline.batch.days import compute_days
 from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import advance_raw_data, import_observations
 from lambda_pipeline.domain.observation import ObservationMessage
+from lambda_pipeline.errors import DatabaseUnavailableError
 from lambda_pipeline.serving.layer import ServingLayer, ServingView
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
@@ -26,6 +27,7 @@ from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline_tests.faults.produced import PROCESSES, Produced
 
 _PAUSE = 0.05  # seconds between a reader's snapshots, so that the others get something done
+_LONG_PAUSE = 0.5  # of one that stays for long, beside many others
 FAR = date(2000, 1, 1), date(2100, 1, 1)
 
 _MEASURES = (
@@ -66,13 +68,18 @@ class Seen:
     failure: str | None = None
 
 
-def read_on(url: str, produced: Produced, stop: Event, found: "Queue[Seen]") -> None:
+def read_on(url: str, produced: Produced, stop: Event, found: "Queue[Seen]", *, through_outages: bool = False) -> None:
     """Take snapshots until told to stop; hands over what was seen, with the first thing that must not be."""
     engine = make_engine(url, "reader")
     layer, seen, hours = ServingLayer(engine), Seen(), Counter[tuple[str, datetime]]()
-    while not stop.wait(_PAUSE) and seen.failure is None:
-        with layer.snapshot() as view:
-            now, wrong = _look(view, seen.layers)
+    while not stop.wait(_LONG_PAUSE if through_outages else _PAUSE) and seen.failure is None:
+        try:
+            with layer.snapshot() as view:
+                now, wrong = _look(view, seen.layers)
+        except DatabaseUnavailableError:
+            if not through_outages:
+                raise
+            continue
         bound = produced.total  # after the snapshot, so never too low
         seen.snapshots, seen.total = seen.snapshots + 1, now.total()
         fewer = [key for key, count in hours.items() if now[key] < count]
@@ -84,6 +91,11 @@ def read_on(url: str, produced: Produced, stop: Event, found: "Queue[Seen]") -> 
         seen.failure = "; ".join(wrong) or None
     engine.dispose()
     found.put(seen)
+
+
+def read_through_outages(url: str, produced: Produced, stop: Event, found: "Queue[Seen]") -> None:
+    """The same where PostgreSQL may be away: what was seen before counts for what is seen after."""
+    read_on(url, produced, stop, found, through_outages=True)
 
 
 def _look(view: ServingView, layers: Counter[str]) -> tuple[Counter[tuple[str, datetime]], list[str]]:

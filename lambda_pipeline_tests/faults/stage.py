@@ -2,20 +2,30 @@
 
 import os
 import random
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
+from statistics import median
 
+import psutil
+import psycopg
 import sqlalchemy as sa
 from kafka import KafkaConsumer, TopicPartition
 
+from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.dagster_home import prepare_dagster_home
+from lambda_pipeline.local.kafka import EmbeddedKafka
+from lambda_pipeline.local.postgres import EmbeddedPostgres
+from lambda_pipeline.storage.deployment import claim
 from lambda_pipeline.storage.engine import make_engine, transaction
+from lambda_pipeline.storage.migrate import upgrade
 from lambda_pipeline.stream.client import KafkaConnection
+from lambda_pipeline.stream.topic import ensure_topic
 from lambda_pipeline_tests.faults.load import Expected, Load
 from lambda_pipeline_tests.processes import Daemon, wait_for
+from lambda_pipeline_tests.servers import HISTORY_START, POLL_INTERVAL
 
 FULL = os.environ.get("LAMBDA_FAULTS", "short") == "full"
 SEED = int(os.environ.get("LAMBDA_FAULTS_SEED", "20251124"))
@@ -29,6 +39,43 @@ def size(short: int, full: int) -> int:
 
 
 @dataclass
+class Servers:
+    """A PostgreSQL and a Kafka that a test may stop, kill and freeze."""
+
+    postgres: EmbeddedPostgres
+    kafka: EmbeddedKafka
+
+    def heal(self) -> None:
+        """Both run again."""
+        self.postgres.start()
+        self.kafka.start(progress=False)
+
+
+@contextmanager
+def frozen(pid: int | None) -> Iterator[None]:
+    """A server that does not answer, with all its processes, for as long as a block runs."""
+    leader = psutil.Process(pid)
+    processes = [leader, *leader.children(recursive=True)]
+    try:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):  # a worker of PostgreSQL's that was just done
+                process.suspend()
+        yield
+    finally:
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                process.resume()
+
+
+@dataclass
+class Reports:
+    """For the end of the test run: lines, and how many seconds after a fault everything went on."""
+
+    lines: list[str] = field(default_factory=list)
+    recoveries: list[tuple[str, float]] = field(default_factory=list)
+
+
+@dataclass
 class Platform:
     """Everything of one test. `environment` is what its processes are started with."""
 
@@ -38,7 +85,7 @@ class Platform:
     folder: Path
     locations: list[str]
     dagster_url: str
-    reports: list[str]
+    reports: "Reports"
     settings: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -121,13 +168,58 @@ class Platform:
 
     def report(self, text: str) -> None:
         """A line for the end of the test run."""
-        self.reports.append(text)
+        self.reports.lines.append(text)
 
-    def close(self) -> None:
+    def recovered(self, fault: str, *seconds: float) -> None:
+        """So many seconds after the end of a fault everything went on: a row of the table at the end of the run."""
+        self.reports.recoveries += [(fault, one) for one in seconds]
+
+    def kill_all(self) -> None:
         """Kill what still runs."""
         for daemon in self._daemons:
             daemon.kill()
+
+    def close(self) -> None:
+        """Kill what still runs, and let go of the database."""
+        self.kill_all()
         self.engine.dispose()
+
+
+def prepare_platform(
+    postgres: EmbeddedPostgres,
+    connection: KafkaConnection,
+    city: City,
+    names: tuple[str, str],
+    topic: str,
+    folder: Path,
+    reports: Reports,
+) -> Platform:
+    """A platform on servers: a claimed database, one for Dagster (`names`), and a topic of four partitions."""
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        for name in names:
+            admin.execute(f"create database {name}")  # type: ignore[call-overload]
+    engine = make_engine(postgres.url(names[0]), "owner")
+    upgrade(engine)
+    with transaction(engine) as database:
+        claim(database, city, HISTORY_START, POLL_INTERVAL)
+    engine.dispose()
+    with psycopg.connect(postgres.url(), autocommit=True) as admin:
+        admin.execute("alter role lambda_writer login")
+    ensure_topic(connection, topic, 4)
+    dagster = postgres.url(names[1]).replace("postgresql://", "postgresql+psycopg2://", 1)
+    places = [place.name for place in city.locations]
+    return Platform(connection, topic, postgres.url(names[0], "lambda_writer"), folder, places, dagster, reports)
+
+
+def recovery_table(recoveries: Mapping[str, Sequence[float]]) -> list[str]:
+    """A line per fault: how often, and the seconds until everything went on, median and most."""
+    if not recoveries:
+        return []
+    width = max(map(len, recoveries))
+    lines = [f"{'fault':<{width}}  times  recovered in (median, most)"]
+    for fault, seconds in sorted(recoveries.items()):
+        lines.append(f"{fault:<{width}}  {len(seconds):>5}  {median(seconds):6.1f} s  {max(seconds):6.1f} s")
+    return lines
 
 
 def assert_served_is_produced(platform: Platform, load: Load) -> None:

@@ -15,12 +15,11 @@ from lambda_pipeline.local.home import free_port
 from lambda_pipeline.shipped import shipped_path
 from lambda_pipeline_tests.faults.load import CountedLoad
 from lambda_pipeline_tests.faults.readers import Helpers, helpers
-from lambda_pipeline_tests.faults.stage import FULL, SEED, SPEED, Platform, assert_served_is_produced, size
+from lambda_pipeline_tests.faults.stage import SEED, SPEED, Platform, assert_served_is_produced, size
 from lambda_pipeline_tests.processes import Daemon, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
 DAYS = 8
-only_where_everything_is_tried = pytest.mark.skipif(not FULL, reason="in `make test-faults`")
 _SWAPS = (  # batch sessions that hold the publish lock exclusively
     "select a.pid from pg_stat_activity a join pg_locks l using (pid) "
     "where a.application_name = 'lambda-pipeline batch' and a.datname = current_database() "
@@ -109,7 +108,7 @@ def test_a_backfill_killed_inside_a_swap_and_run_again(platform: Platform, load:
     platform.report(f"backfill killed inside the swap after hour {stops}: {snapshots} snapshots")
 
 
-@only_where_everything_is_tried
+@pytest.mark.full
 def test_a_backfill_frozen_inside_a_swap_stops_nobody_for_long(
     platform: Platform, load: CountedLoad, readers: Helpers
 ) -> None:
@@ -152,7 +151,7 @@ def _workspace() -> str:
     return str(shipped_path("workspace.yaml"))
 
 
-@pytest.mark.parametrize("also_the_code_server", [False, pytest.param(True, marks=only_where_everything_is_tried)])
+@pytest.mark.parametrize("also_the_code_server", [False, pytest.param(True, marks=pytest.mark.full)])
 def test_a_run_of_dagsters_daemon_killed_inside_a_swap_is_a_failure_and_is_tried_again(
     platform: Platform, load: CountedLoad, readers: Helpers, instance: dg.DagsterInstance, also_the_code_server: bool
 ) -> None:

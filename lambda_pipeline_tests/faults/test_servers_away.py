@@ -5,8 +5,7 @@ import time
 import pytest
 from kafka import KafkaAdminClient
 
-from lambda_pipeline_tests.faults.conftest import Servers
-from lambda_pipeline_tests.faults.stage import SPEED, Platform, assert_served_is_produced, size
+from lambda_pipeline_tests.faults.stage import SPEED, Platform, Servers, assert_served_is_produced, size
 from lambda_pipeline_tests.processes import wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(1200)]
@@ -29,7 +28,7 @@ def test_postgresql_goes_and_comes_back(own_platform: Platform, own_servers: Ser
     own_platform.catches_up()
     assert_served_is_produced(own_platform, load)
     assert daemon.stop(10) == 0
-    own_platform.report(f"PostgreSQL {how} {rounds} times: speed went on {max(waits):.1f} s after its start at most")
+    own_platform.recovered(f"PostgreSQL {how} under load", *waits)
 
 
 def test_while_postgresql_is_away_the_daemon_stays_a_member_and_small(
@@ -55,9 +54,8 @@ def test_while_postgresql_is_away_the_daemon_stays_a_member_and_small(
     assert set(members) == {1}
     assert daemon.memory() < _MEMORY
     assert_served_is_produced(own_platform, load)
-    own_platform.report(
-        f"PostgreSQL away for {away} s: went on after {seconds:.1f} s, {daemon.memory() / 2**20:.0f} MiB"
-    )
+    own_platform.recovered(f"PostgreSQL away for {away} s", seconds)
+    own_platform.report(f"speed while PostgreSQL was away for {away} s: {daemon.memory() / 2**20:.0f} MiB")
 
 
 def test_a_daemon_that_starts_while_its_servers_are_away_waits_for_them(
@@ -107,4 +105,4 @@ def test_kafka_goes_and_comes_back(own_platform: Platform, own_servers: Servers,
     own_platform.catches_up()
     assert_served_is_produced(own_platform, load)
     assert daemon.stop(10) == 0
-    own_platform.report(f"Kafka {how} {rounds} times: speed went on {max(waits):.1f} s after the load at most")
+    own_platform.recovered(f"Kafka {how} under load", *waits)

@@ -32,10 +32,8 @@ def test_killed_again_and_again_under_load(platform: Platform) -> None:
     platform.start(SPEED)
     last = platform.catches_up()
     assert_served_is_produced(platform, load)
-    platform.report(
-        f"speed killed {kills} times: {load.sent} records; from start to progress {min(waits):.1f} to "
-        f"{max(waits):.1f} s, caught up after {last:.1f} s"
-    )
+    platform.recovered("speed killed under load", *waits)
+    platform.report(f"speed killed {kills} times: {load.sent} records, caught up after {last:.1f} s")
 
 
 def test_three_consumers_join_and_leave_under_load(platform: Platform) -> None:
@@ -123,7 +121,7 @@ def test_frozen_past_its_session_and_thawed_its_late_commit_is_refused(platform:
     load.send(2_000)
     platform.catches_up()
     assert_served_is_produced(platform, load)
-    platform.report(f"frozen past its session: the other had its partitions' records after {seconds:.1f} s")
+    platform.recovered("speed frozen past its session, until another had its partitions", seconds)
 
 
 def test_replayed_from_offset_zero_nothing_counts_twice(platform: Platform) -> None:

@@ -2,14 +2,10 @@
 
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
-import psutil
 import pytest
 
-from lambda_pipeline_tests.faults.conftest import Servers
-from lambda_pipeline_tests.faults.stage import SPEED, Platform, assert_served_is_produced
+from lambda_pipeline_tests.faults.stage import SPEED, Platform, Servers, assert_served_is_produced, frozen
 from lambda_pipeline_tests.processes import Daemon, wait_for
 
 pytestmark = [pytest.mark.faults, pytest.mark.integration, pytest.mark.timeout(600)]
@@ -36,22 +32,6 @@ def test_under_load_it_stops_within_five_seconds_and_nothing_is_lost(
     platform.catches_up()
     assert_served_is_produced(platform, load)
     platform.report(f"{number.name} under load: stopped after {seconds:.1f} s")
-
-
-@contextmanager
-def frozen(pid: int | None) -> Iterator[None]:
-    """A server that does not answer, with all its processes, for as long as a block runs."""
-    leader = psutil.Process(pid)
-    processes = [leader, *leader.children(recursive=True)]
-    try:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):  # a worker of PostgreSQL's that was just done
-                process.suspend()
-        yield
-    finally:
-        for process in processes:
-            with suppress(psutil.NoSuchProcess):
-                process.resume()
 
 
 @pytest.mark.parametrize("away", ["postgresql", "kafka"])

@@ -14,7 +14,7 @@ class Scripted:
     """One answer.
 
     `cut` closes the connection in the middle of the body, `drop` before any answer, `reset` with a reset; `hang`
-    waits, `trickle` sends a byte every so often.
+    waits, `trickle` sends a byte every so often, `endless` sends the body again and again.
     """
 
     status: int = 200
@@ -25,6 +25,7 @@ class Scripted:
     hang: bool = False
     reset: bool = False
     trickle: bool = False
+    endless: bool = False
 
 
 class _QuietServer(ThreadingHTTPServer):
@@ -99,6 +100,9 @@ class ScriptedServer:
                         if server._closing.wait(0.02):
                             break
                     return
+                while answer.endless and not server._closing.is_set():
+                    self.close_connection = True
+                    self.wfile.write(answer.body)  # until the client hangs up, which ends this thread
                 if "Content-Length" in answer.headers:  # emptied by the test: the end is the end of the connection
                     self.close_connection = True
                 self.wfile.write(answer.body)

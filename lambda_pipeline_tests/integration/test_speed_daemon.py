@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from kafka import TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
+from lambda_pipeline.speed import consumer as consumer_module
 from lambda_pipeline.speed import membership as membership_module
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.integration.observations import HOUR as THE_HOUR
@@ -43,6 +44,21 @@ def test_wherever_kafka_believes_it_to_be(feed: Feed) -> None:
         connection.execute(sa.text("delete from realtime_hourly"))
     feed.start()
     feed.wait_for(2)
+
+
+@pytest.mark.parametrize("as_is", ["set back", "forgotten"])
+def test_idle_it_notices_that_postgresql_was_restored(feed: Feed, monkeypatch: pytest.MonkeyPatch, as_is: str) -> None:
+    monkeypatch.setattr(consumer_module, "_CHECK_EVERY", 0.2)
+    feed.produce(seen(0), seen(1))
+    feed.start()
+    feed.wait_for(2)
+    with transaction(feed.database.writer) as connection:
+        back = "update stream_offsets set next_offset = 1" if as_is == "set back" else "delete from stream_offsets"
+        connection.execute(sa.text(back))
+        connection.execute(sa.text("delete from realtime_data"))
+        connection.execute(sa.text("delete from realtime_hourly"))
+    feed.wait_for(1 if as_is == "set back" else 2)
+    assert feed.offsets() == {0: 2}
 
 
 def test_the_groups_offsets_are_committed_for_the_tools_that_watch_lag(feed: Feed) -> None:
