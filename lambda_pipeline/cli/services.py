@@ -38,10 +38,12 @@ def ingest(
     Needs TOMTOM_API_KEY and AQICN_TOKEN.
     """
     settings = common.start(log=True)
+    from lambda_pipeline.cli.signs import IngestSigns
     from lambda_pipeline.ingestion import daemon
     from lambda_pipeline.ingestion.publisher import Publisher
     from lambda_pipeline.ingestion.spool import Spool
     from lambda_pipeline.local.stack import running_stack
+    from lambda_pipeline.storage.daemons import Heartbeat
     from lambda_pipeline.stream.topic import ensure_topic
 
     require_keys(settings)
@@ -59,11 +61,13 @@ def ingest(
         poller = make_poller(settings, ledger, interval, stop)
         spool = Spool(settings.spool_path, settings.spool_max_mb << 20)
         publisher = Publisher(connection.client_settings("ingest"), settings.kafka_topic, spool, prepare=prepare)
+        signs = IngestSigns(poller.counters, ledger, publisher, spool, settings.home)
         try:
-            daemon.run(
-                settings.city.locations, poller, publisher,
-                interval=interval, now=common.utc_now, stop=stop, used=ledger.used,
-            )  # fmt: skip
+            with Heartbeat(stack.addresses().writer_url, "ingest", signs.describe, stop):
+                daemon.run(
+                    settings.city.locations, poller, publisher,
+                    interval=interval, now=common.utc_now, stop=stop, used=ledger.used,
+                )  # fmt: skip
         finally:
             publisher.close()
             poller.close()
@@ -87,9 +91,11 @@ def speed(
     Any number of these may run at once; they share the topic's partitions.
     """
     settings = common.start(log=True)
+    from lambda_pipeline.cli.signs import SpeedSigns
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
     from lambda_pipeline.speed.gaps import reset_offsets
+    from lambda_pipeline.storage.daemons import Heartbeat
     from lambda_pipeline.storage.engine import COMMIT_TIMEOUTS, make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -106,8 +112,9 @@ def speed(
             if reset_to is not None:
                 changed = common.persist(partial(reset_offsets, engine, connection, topic, reset_to.value), stop)
                 log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
-            with rare_collection():
-                common.persist(lambda: SpeedDaemon(engine, connection, topic, options).run(stop), stop)
+            signs = SpeedSigns()
+            with rare_collection(), Heartbeat(addresses.writer_url, "speed", signs.describe, stop):
+                common.persist(lambda: SpeedDaemon(engine, connection, topic, options, signs.on_commit).run(stop), stop)
         finally:
             engine.dispose()
 
