@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, help="Messages that could not be read: look at them, mend them, send them again."
 )
-_POSITION = re.compile(r"(?P<topic>[a-zA-Z0-9._-]{1,249})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})")
+_POSITION = re.compile(r"(?P<topic>[a-zA-Z0-9._-]{1,249})\[(?P<partition>\d{1,9})\]@(?P<offset>\d{1,18})", re.ASCII)
+_NUMBER = re.compile(r"\d{1,18}", re.ASCII)
 _SHOWN_BYTES, _SHOWN_ERROR = 100, 160
 _LETTER = typer.Argument(..., metavar="ID|POSITION", help="Its number in the list, or topic[partition]@offset.")
 _SINCE = typer.Option(None, "--since", metavar="TIME", help="Only what arrived since (a day or a time, in city time).")
@@ -69,6 +70,7 @@ def show(
     as_json: bool = typer.Option(False, "--json", help="For programs."),
 ) -> None:
     """Show everything that is known of one dead letter, and what it would be judged now."""
+    _refuse_nonsense([letter])
     settings = common.start()
     clock = settings.city.clock()
     from lambda_pipeline.domain.observation import InvalidObservationError
@@ -131,6 +133,7 @@ def retry(
         raise typer.BadParameter("name dead letters, or give --all.", param_hint="ID")
     if letters and (since or reason):
         raise typer.BadParameter("they choose among --all.", param_hint="--since/--reason")
+    _refuse_nonsense(letters or [])
     mended = _fix(fix, fields, single=len(letters or ()) == 1)
     settings = common.start()
     from lambda_pipeline.local.stack import running_stack
@@ -213,20 +216,23 @@ def _reader(stack: "Stack") -> "sa.Engine":
     return make_engine(stack.addresses().reader_url, "dead-letters")
 
 
+def _refuse_nonsense(names: list[str]) -> None:
+    """Wrong usage for what names no dead letter."""
+    for name in names:
+        if not (_NUMBER.fullmatch(name) or _POSITION.fullmatch(name)):
+            raise typer.BadParameter(f"{name!r} is neither a number nor topic[partition]@offset.", param_hint="ID")
+
+
 def _find(database: "sa.Connection", name: str) -> int:
     """The id of the letter that is meant. Raises DeadLetterError where there is none, or several."""
     from lambda_pipeline.storage.dead_letters import Choice, find_letters, letters_at
 
-    if re.fullmatch(r"\d{1,18}", name):
-        if find_letters(database, Choice((int(name),)), with_retried=True, payload_bytes=0):
-            return int(name)
-        found = []
+    found: list[int] = []
+    if _NUMBER.fullmatch(name):
+        letters = find_letters(database, Choice((int(name),)), with_retried=True, payload_bytes=0)
+        found = [letter.id for letter in letters]
     elif place := _POSITION.fullmatch(name):
         found = letters_at(database, place["topic"], int(place["partition"]), int(place["offset"]))
-    else:
-        raise typer.BadParameter(
-            f"{name!r} is neither a number of the list nor topic[partition]@offset.", param_hint="ID"
-        )
     if len(found) == 1:
         return found[0]
     if found:
