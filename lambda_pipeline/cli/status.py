@@ -72,11 +72,10 @@ def _servers(settings: "Settings", home: "Home") -> Iterator["Addresses | None"]
     is_at_rest = stack.postgres is not None and home.holder() is None and not stack.postgres.is_running()
     if not is_at_rest:
         try:
-            yield stack.addresses()
-            return
+            addresses = stack.addresses()
         except EmbeddedServerError:  # no Kafka was started yet
-            stack = Stack(settings, home, kafka=False)
-        yield stack.addresses()
+            addresses = Stack(settings, home, kafka=False).addresses()
+        yield addresses
     elif stack.has_database():
         with running_stack(settings, "status", kafka=False) as started:
             yield started.addresses()

@@ -81,7 +81,7 @@ def test_a_letter_of_a_log_that_a_layer_never_read_is_kept(database: Database, n
 
 @pytest.mark.parametrize("first", ["consume", "store"])
 def test_the_layers_agree_also_about_what_was_pruned_meanwhile(database: Database, first: str) -> None:
-    """The reason for the rule: the catalogue has learned the location since, so only the letters keep both to one word."""
+    """The reason for the rule: the catalogue has learned the location since, so the letters alone make them agree."""
     log = MemoryLog(database)
     log.append(seen(0, "New Place"), seen(1), seen(2, "New Place"))
     second = "store" if first == "consume" else "consume"
@@ -151,10 +151,8 @@ def on_its_storage(instance: dg.DagsterInstance, statement: str, **values: objec
 def materialize(instance: dg.DagsterInstance, day: str, old_days: int) -> str:
     """A run of a day, so many days ago; its id."""
     run_id = dg.materialize([some_day], partition_key=day, instance=instance).run_id
-    on_its_storage(
-        instance, "update runs set create_timestamp = create_timestamp - make_interval(days => :days) where run_id = :id",
-        days=old_days, id=run_id,
-    )  # fmt: skip
+    older = "update runs set create_timestamp = create_timestamp - make_interval(days => :days) where run_id = :id"
+    on_its_storage(instance, older, days=old_days, id=run_id)
     return run_id
 
 

@@ -13,8 +13,8 @@ GIB = 1 << 30
 
 def daemon(role: str, state: str = "alive", **detail: Any) -> dict[str, Any]:
     return {
-        "role": role, "host": "one", "pid": 7, "version": "1", "state": state, "started_at": "2025-06-02T10:00:00+07:00",
-        "seen_at": "2025-06-02T11:00:00+07:00", "seen_seconds_ago": 1.0, "detail": detail,
+        "role": role, "host": "one", "pid": 7, "version": "1", "state": state, "detail": detail,
+        "started_at": "2025-06-02T10:00:00+07:00", "seen_at": "2025-06-02T11:00:00+07:00", "seen_seconds_ago": 1.0,
     }  # fmt: skip
 
 
@@ -36,7 +36,9 @@ HEALTHY: dict[str, Any] = {
         {"layer": "batch", "age_seconds": 5000.0, "newest_observation": "2025-06-02T09:59:00+07:00"},
     ],
     "poll_interval_seconds": 360,
-    "waiting_days": [{"day": "2025-06-02", "stale_hours": 1, "since": "2025-06-02T10:00:00+07:00", "waiting_seconds": 900.0}],
+    "waiting_days": [
+        {"day": "2025-06-02", "stale_hours": 1, "since": "2025-06-02T10:00:00+07:00", "waiting_seconds": 900.0}
+    ],
     "needs_attention": [],
     "dead_letters": {"open": 12, "open_of_last_24_hours": 0, "retried": 3},
     "disk": {"folder": "/home", "free_bytes": 50 * GIB, "total_bytes": 100 * GIB},
