@@ -122,7 +122,7 @@ def some_day() -> None:
     """An asset of days."""
 
 
-@dg.op(out={})
+@dg.op
 def fails(context: dg.OpExecutionContext) -> None:
     """Says something, and fails."""
     context.log.info("before it fails")

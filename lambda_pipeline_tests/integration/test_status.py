@@ -243,7 +243,7 @@ def test_dagsters_daemon_is_seen_by_its_own_signs(
         error = SerializableErrorInfo("no code server\n", [], None)
         instance.add_daemon_heartbeat(DaemonHeartbeat(time.time(), "SCHEDULER", "one", [error]))
         (problem,) = alive.status()[1]["problems"]
-        assert problem["text"] == "Dagster's scheduler: no code server"
+        assert problem["text"] == "Dagster's scheduler: no code server."
 
 
 def test_a_storage_that_is_no_dagsters_yet_is_a_daemon_that_never_lived(alive: Deployment) -> None:
