@@ -4,6 +4,7 @@ import dagster as dg
 
 from lambda_pipeline.automation.failures import build_failure_sensor
 from lambda_pipeline.automation.jobs import build_job, resources
+from lambda_pipeline.automation.maintenance import build_maintenance_job, build_maintenance_schedule
 from lambda_pipeline.automation.schedules import build_schedules
 from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
 from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
@@ -18,12 +19,16 @@ settings = load_settings()
 city = (settings.city.timezone, settings.history_start)
 alerts = settings.alert_webhook_url
 batch_layer = build_job()
+maintenance = build_maintenance_job(settings.dead_letter_days, settings.run_days)
 
 defs = dg.Definitions(
     assets=[*SURROUNDINGS, *build_assets(*city)],
     asset_checks=build_checks(*city),
-    jobs=[batch_layer],
-    schedules=build_schedules(batch_layer, *city),
+    jobs=[batch_layer, maintenance],
+    schedules=[
+        *build_schedules(batch_layer, *city),
+        build_maintenance_schedule(maintenance, settings.city.timezone),
+    ],
     sensors=[
         build_stale_hours_sensor(batch_layer, *city),
         build_speed_layer_sensor(),

@@ -105,6 +105,10 @@ class TooMuchError(TerminalError):
     """More was asked for than is handed out at once."""
 
 
+class DeadLetterError(TerminalError):
+    """A dead letter that was asked for is not there, or cannot be sent again as asked."""
+
+
 class ImportRefusedError(TerminalError):
     """A file cannot be imported."""
 

@@ -112,6 +112,14 @@ class Settings(BaseSettings):
         0.25, alias="LAMBDA_SPEED_MAX_WAIT", gt=0, le=60,
         description="Longest that the speed daemon lets a record wait for others before it is committed, in seconds.",
     )  # fmt: skip
+    dead_letter_days: int = Field(
+        90, alias="LAMBDA_DEAD_LETTER_DAYS", ge=1, le=36_500,
+        description="Days after which a dead letter is removed, whether or not somebody looked at it.",
+    )  # fmt: skip
+    run_days: int = Field(
+        90, alias="LAMBDA_RUN_DAYS", ge=8, le=36_500,  # a failed run is told of for a week
+        description="Days after which Dagster's runs are removed, but for the newest of each day; at least 8.",
+    )  # fmt: skip
     alert_webhook_url: SecretStr | None = Field(
         None, alias="ALERT_WEBHOOK_URL",
         description="Where failed runs are posted, as JSON with a text; none: they are only logged.",

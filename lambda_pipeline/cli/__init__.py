@@ -8,7 +8,7 @@ import sys
 import typer
 
 from lambda_pipeline import __version__
-from lambda_pipeline.cli import common, data, database, run, services
+from lambda_pipeline.cli import common, data, database, dead_letters, run, services
 from lambda_pipeline.errors import LambdaPipelineError
 
 app = typer.Typer(
@@ -40,6 +40,7 @@ def _root(
 run.register(app)
 services.register(app)
 data.register(app)
+app.add_typer(dead_letters.app, name="dead-letters")
 app.add_typer(database.app, name="db")
 
 

@@ -1,7 +1,5 @@
 """What operators and analysts ask for: `backfill`, `import`, `export`, `status`."""
 
-import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -10,6 +8,7 @@ import typer
 
 from lambda_pipeline.cli import common
 from lambda_pipeline.cli.backfill import backfill
+from lambda_pipeline.cli.status import status
 from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.serving.choices import Format, What
 
@@ -102,39 +101,6 @@ def export(
             rows = _to_file(output, lambda out: export_to(serving, *arguments, out))
         engine.dispose()
     typer.echo(f"{rows} rows" + (f" in {output}" if output else ""), err=True)
-
-
-def status(as_json: bool = typer.Option(False, "--json", help="For programs.")) -> None:
-    """What the platform holds and how fresh it is."""
-    settings = common.start()
-    from lambda_pipeline.local.stack import running_stack
-    from lambda_pipeline.serving.layer import ServingLayer
-    from lambda_pipeline.serving.status import platform_status
-    from lambda_pipeline.storage.engine import make_engine
-
-    with running_stack(settings, "status", kafka=False) as stack:
-        engine = make_engine(stack.addresses().reader_url, "status")
-        found = platform_status(ServingLayer(engine))
-        holder = stack.home.holder()
-        engine.dispose()
-    running = None if holder is None or holder.pid == os.getpid() else f"{holder.what} (pid {holder.pid})"
-    report: dict[str, Any] = {"running": running, **found}
-    if as_json:
-        typer.echo(json.dumps(report, indent=2))
-        return
-    for day in report["needs_attention"]:
-        typer.secho(
-            f"needs attention: {day['day']} is stale since {day['since']}, and {day['attempts']} runs did not help. "
-            f"See what its checks found: in Dagster, the run with the tag dagster/run_key {day['run_key']}.",
-            fg="red",
-        )
-    typer.echo(f"{report['city']} ({report['timezone']}); running here: {running or 'nothing'}")
-    for layer in report["layers"]:
-        newest = layer["newest_observation"] or "nothing yet"
-        typer.echo(
-            f"  {layer['layer']:<6} newest {newest:<26} {layer['observations']:>9} observations, {layer['hours']} hours"
-        )
-    typer.echo(f"  stale hours {report['stale_hours']}, dead letters {report['dead_letters']}")
 
 
 def _to_file(path: Path, write: Any) -> int:

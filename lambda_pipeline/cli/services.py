@@ -38,12 +38,14 @@ def ingest(
     Needs TOMTOM_API_KEY and AQICN_TOKEN.
     """
     settings = common.start("ingest")
+    from lambda_pipeline.cli.signs import IngestSigns
     from lambda_pipeline.ingestion import daemon
     from lambda_pipeline.ingestion.metrics import IngestMetrics
     from lambda_pipeline.ingestion.publisher import Publisher
     from lambda_pipeline.ingestion.spool import Spool
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.monitoring.endpoint import watched
+    from lambda_pipeline.storage.daemons import Heartbeat
     from lambda_pipeline.stream.topic import ensure_topic
 
     require_keys(settings)
@@ -69,11 +71,13 @@ def ingest(
         monitor.registry.register(
             IngestMetrics(poller.counters, publisher, spool, ledger.used, demand=demand, interval=interval)
         )
+        signs = IngestSigns(poller.counters, ledger, publisher, spool, settings.home)
         try:
-            daemon.run(
-                settings.city.locations, poller, publisher,
-                interval=interval, now=common.utc_now, stop=stop, used=ledger.used, on_turn=monitor.pulse.beat,
-            )  # fmt: skip
+            with Heartbeat(stack.addresses().writer_url, "ingest", signs.describe, stop):
+                daemon.run(
+                    settings.city.locations, poller, publisher,
+                    interval=interval, now=common.utc_now, stop=stop, used=ledger.used, on_turn=monitor.pulse.beat,
+                )  # fmt: skip
         finally:
             publisher.close()
             poller.close()
@@ -97,11 +101,13 @@ def speed(
     Any number of these may run at once; they share the topic's partitions.
     """
     settings = common.start("speed")
+    from lambda_pipeline.cli.signs import SpeedSigns
     from lambda_pipeline.local.stack import running_stack
     from lambda_pipeline.monitoring.endpoint import watched
     from lambda_pipeline.speed.consumer import SpeedDaemon, SpeedOptions
     from lambda_pipeline.speed.gaps import reset_offsets
     from lambda_pipeline.speed.metrics import SpeedMetrics
+    from lambda_pipeline.storage.daemons import Heartbeat
     from lambda_pipeline.storage.engine import COMMIT_TIMEOUTS, make_engine
     from lambda_pipeline.stream.topic import ensure_topic
 
@@ -124,11 +130,14 @@ def speed(
                 reset = partial(reset_offsets, engine, connection, topic, reset_to.value)
                 changed = common.persist(reset, stop, pulse)
                 log.warning("--reset-to %s: %s", reset_to, "; ".join(changed) or "the log holds all stored offsets")
+            signs = SpeedSigns()
 
             def consume() -> None:
-                SpeedDaemon(engine, connection, topic, options, metrics=metrics, pulse=pulse).run(stop)
+                SpeedDaemon(
+                    engine, connection, topic, options, signs.on_commit, metrics=metrics, pulse=pulse
+                ).run(stop)
 
-            with rare_collection():
+            with rare_collection(), Heartbeat(addresses.writer_url, "speed", signs.describe, stop):
                 common.persist(consume, stop, pulse)
         finally:
             engine.dispose()

@@ -9,7 +9,7 @@ import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -54,12 +54,17 @@ _REFUSALS = (MessageSizeTooLargeError, RecordListTooLargeError, InvalidRecordErr
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of the records of a window. `rest` is to be sent again, in this order, because of `outage`."""
+    """What became of the records of a window. `rest` is to be sent again, in this order, because of `outage`.
+
+    `positions` says of acknowledged ones, by their number, in which partition they are and at which offset, as far as
+    Kafka told.
+    """
 
     acknowledged: list[Record]
     refused: list[tuple[Record, Exception]]
     rest: list[Record]
     outage: Exception | None
+    positions: dict[int, tuple[int, int | None]] = field(default_factory=dict)
 
 
 class Delivery:
@@ -101,16 +106,18 @@ class Delivery:
         refused = [found for found in window.refused if is_certain or window.is_own(found[0])]
         suspects = [record for record, _ in window.refused if not (is_certain or window.is_own(record))]
         acknowledged, rest, outage = window.acknowledged, window.rest(), window.outage
+        positions = window.positions
         if len(refused) < len(window.refused) or (is_certain and refused):
             self.close()
         middle = len(suspects) // 2
         for half in filter(None, (suspects[:middle], suspects[middle:])):
             found = self.send(half) if outage is None else Outcome([], [], half, outage)
             acknowledged += found.acknowledged
+            positions |= found.positions
             refused += found.refused
             rest = sorted(rest + found.rest)
             outage = found.outage
-        return Outcome(acknowledged, refused, rest, outage)
+        return Outcome(acknowledged, refused, rest, outage, positions)
 
     def abort(self) -> None:
         """End a `send` under way, and every later one at once: an outage, for whatever is not settled."""
@@ -199,6 +206,7 @@ class _Window:
 
     def __init__(self, records: Sequence[Record]) -> None:
         self.acknowledged: list[Record] = []
+        self.positions: dict[int, tuple[int, int | None]] = {}
         self.refused: list[tuple[Record, Exception]] = []
         self.outage: Exception | None = None
         self._own: set[int] = set()
@@ -211,10 +219,13 @@ class _Window:
         """Whether there is no point in sending more."""
         return self.outage is not None
 
-    def succeed(self, place: int, _metadata: object) -> None:
+    def succeed(self, place: int, metadata: Any) -> None:
         with self._changed:
             if not self._is_sealed and place in self._open:
                 self.acknowledged.append(self._open.pop(place))
+                if metadata is not None:
+                    offset = None if metadata.offset < 0 else metadata.offset  # -1: it was there already
+                    self.positions[self.acknowledged[-1].id] = (metadata.partition, offset)
                 self._changed.notify_all()
 
     def fail(self, place: int, producer: Any, error: Exception, *, is_own: bool = False) -> None:

@@ -49,7 +49,9 @@ BATCH_TIMEOUTS = Timeouts(lock=60, transaction=3600, idle_in_transaction=600)
 UPGRADE_TIMEOUTS = Timeouts(lock=60, transaction=24 * 3600, idle_in_transaction=600)  # it may move years of rows
 
 
-def make_engine(url: str, application: str, timeouts: Timeouts = DAEMON_TIMEOUTS, pool_size: int = 5) -> sa.Engine:
+def make_engine(
+    url: str, application: str, timeouts: Timeouts = DAEMON_TIMEOUTS, pool_size: int = 5, connect_seconds: int = 10
+) -> sa.Engine:
     """An engine on psycopg 3. `application` shows in pg_stat_activity. Needs PostgreSQL 17 or newer.
 
     Raises SettingsError for an address that is not PostgreSQL's. Does not connect.
@@ -72,7 +74,7 @@ def make_engine(url: str, application: str, timeouts: Timeouts = DAEMON_TIMEOUTS
         connect_args={
             "application_name": f"lambda-pipeline {application}",
             "options": timeouts.options(),
-            "connect_timeout": 10,
+            "connect_timeout": connect_seconds,
             "keepalives_idle": 30,  # seconds; with these a host that vanished is noticed within a minute
             "keepalives_interval": 5,
             "keepalives_count": 3,

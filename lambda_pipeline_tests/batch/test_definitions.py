@@ -131,8 +131,8 @@ def test_every_materialized_asset_says_what_its_columns_are_and_come_from(shown:
 def test_jobs_schedules_sensors_and_checks_are_exactly_these(shown: ModuleType) -> None:
     repository = shown.defs.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {"batch_layer"}
-    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly", "daily"}
+    assert jobs == {"batch_layer", "maintenance"}
+    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly", "daily", "maintenance"}
     assert {sensor.name for sensor in repository.sensor_defs} == {"stale_hours", "speed_layer", "run_failures"}
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     found: dict[str, dict[str, bool]] = {}

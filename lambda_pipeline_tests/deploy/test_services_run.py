@@ -134,6 +134,8 @@ def test_a_run_goes_through_webserver_daemon_and_code_server(machine: Machine) -
 @pytest.mark.parametrize(("service", "command"), COMMANDS)
 def test_the_commands_of_the_documents_run(machine: Machine, service: str, command: str) -> None:
     wait_until_served(machine)
+    if command == "lambda-pipeline status":  # Dagster's daemon signs that it lives some time after its start
+        wait_for(lambda: machine.execute(service, *shlex.split(command)).returncode == 0, "the platform is healthy")
     done = machine.execute(service, *shlex.split(command))
     assert done.returncode == 0, done.stdout + done.stderr
 

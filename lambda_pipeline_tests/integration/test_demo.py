@@ -17,6 +17,7 @@ from lambda_pipeline.local.processes import wait_until
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(600)]
 START_SECONDS = 240.0  # on a busy machine; on an idle one it takes half a minute
 STOP_SECONDS = 60.0
+HEALTHY_SECONDS = 120.0  # Dagster's daemon signs that it lives some time after its start
 
 
 @pytest.fixture
@@ -81,8 +82,9 @@ def test_it_serves_dashboard_and_dagster_until_it_is_interrupted_and_leaves_noth
         assert requests.get(f"{addresses['Dagster']}/server_info", timeout=10).ok
         second = run(environment, "demo")
         assert (second.returncode, f"in use by pid {process.pid}" in second.stderr) == (1, True)
+        wait_until(lambda: run(environment, "status").returncode == 0, HEALTHY_SECONDS, 1.0)
         status = run(environment, "status", "--json")
-        assert status.returncode == 0, status.stderr
+        assert status.returncode == 0, status.stdout + status.stderr
         assert f"(pid {process.pid})" in status.stdout
         process.send_signal(signal.SIGINT)
         assert process.wait(STOP_SECONDS) == 0

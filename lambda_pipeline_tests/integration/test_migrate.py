@@ -113,6 +113,8 @@ def test_an_upgrade_counts_the_bands_of_hours_that_were_published_before(databas
         "alter table city_hourly drop column aqi_locations, drop column traffic_locations",
         "drop function aqi_rank, aqi_limits, traffic_rank cascade",
         "drop index dead_letters_newest",
+        "drop table daemons",
+        "alter table dead_letters drop column retried_at, drop column retried_partition, drop column retried_offset",
         "update schema_version set version_num = '0004'",
     )
     assert upgrade(database.owner).before == "0004"
@@ -197,7 +199,7 @@ def test_every_role_may_ask_for_the_version(database: Database) -> None:
 # ---------------------------------------------------------------- roles
 
 TABLES = [
-    "catch_up", "observed_peak_rules",
+    "catch_up", "observed_peak_rules", "daemons",
     "deployment", "locations", "aqi_bands", "traffic_levels", "peak_windows", "log_partitions", "stream_offsets",
     "raw_frontier", "log_gaps", "dead_letters", "raw_data", "raw_hours", "batch_coverage", "published_hours",
     "computed_days", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "realtime_data",

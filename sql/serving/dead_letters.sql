@@ -7,5 +7,6 @@ select
     octet_length(letter.payload) as payload_bytes
 from dead_letters letter
 join log_partitions place on place.id = letter.log_partition
+where letter.retried_at is null
 order by letter.appended_at desc, letter.id desc
 limit :limit offset :offset

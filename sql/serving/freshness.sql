@@ -21,5 +21,5 @@ from (
         (select coalesce(sum(data_points_count), 0)::bigint from city_hourly),
         (select count(*) from city_hourly)
 ) layers
-cross join (select count(*) as letters from dead_letters) counted
+cross join (select count(*) as letters from dead_letters where retried_at is null) counted
 order by rank

@@ -29,6 +29,7 @@ from lambda_pipeline_tests.integration.union.operations import (
     computing,
     consuming,
     importing,
+    pruning,
     publishing,
     storing,
 )
@@ -242,6 +243,10 @@ class Union(RuleBasedStateMachine):
     @rule(table=st.sampled_from(DAY_TABLES))
     def compute_the_days(self, table: DayTable) -> None:
         self._do(computing(table, DAYS))
+
+    @rule()
+    def prune_dead_letters(self) -> None:
+        self._do(pruning())
 
     @rule()
     def catch_up(self) -> None:

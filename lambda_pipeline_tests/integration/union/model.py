@@ -119,6 +119,11 @@ class Model:
             del self.realtime[key]
         return len(published)
 
+    def prune(self) -> None:
+        """Dead letters that are old: those that both layers are beyond."""
+        read = {partition: min(offset, self.frontier.get(partition, 0)) for partition, offset in self.offsets.items()}
+        self.dead = {(partition, offset) for partition, offset in self.dead if offset >= read.get(partition, 0)}
+
     def compute(self, table: str) -> None:
         """A table of the days, from what is published."""
         self.days[table] = self.batch.copy()

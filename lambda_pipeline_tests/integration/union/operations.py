@@ -13,7 +13,8 @@ from lambda_pipeline.batch.raw_data import Chunk, import_observations, store_chu
 from lambda_pipeline.domain.observation import Observation
 from lambda_pipeline.errors import StaleOffsetsError
 from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch
-from lambda_pipeline.storage.engine import session
+from lambda_pipeline.storage.dead_letters import prune_letters
+from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline_tests.integration.observations import ZONE
 from lambda_pipeline_tests.integration.union.model import STALE, Model
 
@@ -82,6 +83,16 @@ def publishing(hour: datetime) -> Operation:
             return swap(connection, hour, ZONE, "test")
 
     return Operation(run, (lambda model, _: model.prepare([hour]), lambda model, prepared: model.swap(prepared, hour)))
+
+
+def pruning() -> Operation:
+    """Dead letters are removed, all of them being old; how many is not looked at."""
+
+    def run(engine: sa.Engine) -> None:
+        with transaction(engine) as connection:
+            prune_letters(connection, 0, 1000)
+
+    return Operation(run, (lambda model, _: model.prune(),))
 
 
 def computing(table: DayTable, days: tuple[date, date]) -> Operation:
