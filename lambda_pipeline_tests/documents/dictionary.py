@@ -32,7 +32,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
         "",
         (
             "deployment", "locations", "aqi_bands", "traffic_levels", "peak_windows", "observed_peak_rules",
-            "schema_version",
+            "daemons", "schema_version",
         ),
     ),
     "What an upgrade set aside": ("", ("raw_data_duplicates", "raw_data_rejects")),
