@@ -78,6 +78,8 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "owner_database_url": (SECRET, SecretStr(SECRET)),
     "reader_database_url": (SECRET, SecretStr(SECRET)),
     "alert_webhook_url": (SECRET, SecretStr(SECRET)),
+    "dead_letter_days": ("7", 7),
+    "run_days": ("30", 30),
     "dagster_database_url": (SECRET, SecretStr(SECRET.replace("postgresql", "postgresql+psycopg2"))),
     "city_name": ("mine.toml", "mine.toml"),
     "home": ("/data", Path("/data")),

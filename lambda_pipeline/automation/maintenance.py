@@ -72,7 +72,7 @@ def prune_runs(instance: dg.DagsterInstance, before: datetime) -> tuple[int, int
     A run goes with its events, and Dagster knows that a day is materialized by the event alone. So the run that
     materialized an asset's day last stays, or old days would look as if nobody had ever computed them.
     """
-    newest = set()
+    newest: set[int] = set()
     for key in instance.get_asset_keys():
         newest.update(instance.event_log_storage.get_latest_storage_id_by_partition(key, _MATERIALIZED).values())
     begun, removed, kept = time.monotonic(), 0, 0

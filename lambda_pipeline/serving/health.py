@@ -80,7 +80,11 @@ def _dagster(report: Mapping[str, Any]) -> Iterator[Problem]:
         return
     for part in parts:
         if part["error"]:
-            yield Problem("dagster_daemon_error", f"Dagster's {part['name']}: {part['error'].rstrip('.')}.", "See the daemon's log.")
+            yield Problem(
+                "dagster_daemon_error",
+                f"Dagster's {part['name']}: {part['error'].rstrip('.')}.",
+                "See the daemon's log.",
+            )
 
 
 def _lag(report: Mapping[str, Any]) -> Iterator[Problem]:

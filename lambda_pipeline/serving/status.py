@@ -116,7 +116,7 @@ def lag(log: LogState, positions: Positions, topic: str) -> dict[str, Any]:
 
 
 def _layer(row: sa.Row[Any], clock: CityClock) -> dict[str, Any]:
-    layer, newest, age, updated, observations, hours = row[:6]
+    layer, newest, age, updated, observations, hours, _ = tuple(row)
     return {
         "layer": layer,
         "newest_observation": _in_city_time(newest, clock),

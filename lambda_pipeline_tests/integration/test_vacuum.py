@@ -12,7 +12,7 @@ from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 
-ROUNDS, ROWS = 8, 3000
+ROUNDS, ROWS = 5, 2000
 CHURNED = ("realtime_data", "realtime_hourly")
 
 
