@@ -94,6 +94,7 @@ def runs_of(platform: Platform) -> int:
     return int(row[0])
 
 
+@pytest.mark.full
 def test_on_a_new_server_by_our_own_commands(platform: Platform, shared: tuple[EmbeddedPostgres, object]) -> None:
     dagster = database_of(platform.dagster_url)
     platform.environment = on_server(platform, shared[0], database_of(platform.url), dagster)
