@@ -52,6 +52,13 @@ def own_servers(jars_cache: Path) -> Iterator[Servers]:
 
 
 @pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """For a data folder: not below pytest's own, for the reason that `server_home` names."""
+    with tempfile.TemporaryDirectory(prefix="lambda-faults-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.fixture
 def reports(request: pytest.FixtureRequest) -> Iterator[Reports]:
     """For the end of the run: what is in it travels with the test's report, whichever process ran it."""
     made = Reports()

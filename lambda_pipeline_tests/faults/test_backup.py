@@ -94,6 +94,7 @@ def runs_of(platform: Platform) -> int:
     return int(row[0])
 
 
+@pytest.mark.full
 def test_on_a_new_server_by_our_own_commands(platform: Platform, shared: tuple[EmbeddedPostgres, object]) -> None:
     dagster = database_of(platform.dagster_url)
     platform.environment = on_server(platform, shared[0], database_of(platform.url), dagster)
@@ -165,29 +166,29 @@ def test_on_the_same_server_by_the_documented_commands(kafka: KafkaConnection, m
 
 
 def test_a_backup_is_written_once_and_what_is_none_is_refused(
-    platform: Platform, shared: tuple[EmbeddedPostgres, object], tmp_path: Path
+    platform: Platform, shared: tuple[EmbeddedPostgres, object], open_folder: Path
 ) -> None:
     environment = on_server(platform, shared[0], database_of(platform.url), database_of(platform.dagster_url))
     settings = {name: environment[name] for name in SETTINGS if name in environment}
-    (tmp_path / "empty").mkdir()
-    missing = run(tmp_path, "db", "restore", "empty", settings=settings)
+    (open_folder / "empty").mkdir()
+    missing = run(open_folder, "db", "restore", "empty", settings=settings)
     assert (missing.code, missing.err.splitlines()[0]) == (
         1, "error: empty holds no backup: there is no city.dump."
     )  # fmt: skip
-    assert run(tmp_path, "db", "dump", "backup", settings=settings).code == 0
-    assert (tmp_path / "backup").stat().st_mode & 0o077 == 0
-    twice = run(tmp_path, "db", "dump", "backup", settings=settings)
+    assert run(open_folder, "db", "dump", "backup", settings=settings).code == 0
+    assert (open_folder / "backup").stat().st_mode & 0o077 == 0
+    twice = run(open_folder, "db", "dump", "backup", settings=settings)
     assert (twice.code, twice.err.splitlines()[0]) == (1, "error: backup holds a backup already.")
-    assert sorted(path.name for path in (tmp_path / "backup").iterdir()) == ["city.dump", "dagster.dump"]
+    assert sorted(path.name for path in (open_folder / "backup").iterdir()) == ["city.dump", "dagster.dump"]
     embedded = {"LAMBDA_HOME": "home"}
-    assert run(tmp_path, "db", "restore", "backup", settings=embedded).code == 0
+    assert run(open_folder, "db", "restore", "backup", settings=embedded).code == 0
     query = ("db", "psql", "--", "-Atc", "select city from deployment")
-    assert run(tmp_path, *query, settings=embedded).out == "Jakarta\n"
-    refused = run(tmp_path, "db", "restore", "backup", settings=embedded)
+    assert run(open_folder, *query, settings=embedded).out == "Jakarta\n"
+    refused = run(open_folder, "db", "restore", "backup", settings=embedded)
     assert refused.err.startswith("error: The database lambda is not empty; it holds "), refused.text
-    assert f"move {tmp_path / 'home' / 'postgres' / 'data'} away" in refused.err
+    assert f"move {open_folder / 'home' / 'postgres' / 'data'} away" in refused.err
     nobody = {**settings, "LAMBDA_OWNER_DATABASE_URL": shared[0].url("nowhere")}
-    gone = run(tmp_path, "db", "restore", "backup", settings=nobody)
+    gone = run(open_folder, "db", "restore", "backup", settings=nobody)
     assert gone.code == 1
     assert "LAMBDA_OWNER_DATABASE_URL" in gone.err
     assert "Traceback" not in gone.text

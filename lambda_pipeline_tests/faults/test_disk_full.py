@@ -27,6 +27,7 @@ def spool_disk() -> Iterator[SmallDisk]:
         yield disk
 
 
+@pytest.mark.full
 def test_the_spools_disk_full_while_kafka_is_away(
     polled: Platform, own_servers: Servers, spool_disk: SmallDisk
 ) -> None:
@@ -56,7 +57,6 @@ def test_the_spools_disk_full_while_kafka_is_away(
     polled.recovered("spool's disk full, until observations were stored again", seconds)
 
 
-@pytest.mark.full
 def test_the_spools_disk_full_while_kafka_is_there(polled: Platform, spool_disk: SmallDisk) -> None:
     polled.environment["LAMBDA_HOME"] = str(spool_disk.path / "home")
     polled.start(SPEED, LAMBDA_HOME=str(polled.folder / "home"))

@@ -34,16 +34,16 @@ def pid_of(home: Home, name: str) -> int | None:
     return record.pid if record is not None and alive else None
 
 
-def test_each_process_of_a_demo_killed_once(tmp_path: Path, jars_cache: Path, reports: Reports) -> None:
+def test_each_process_of_a_demo_killed_once(open_folder: Path, jars_cache: Path, reports: Reports) -> None:
     """Whose ports are taken as well: it takes others, and says which."""
-    home = Home(tmp_path / "home")
+    home = Home(open_folder / "home")
     machine = {name: value for name, value in os.environ.items() if name not in SETTINGS}
     settings = {
-        "LAMBDA_HOME": str(home.path), "LAMBDA_CACHE": str(jars_cache), "LAMBDA_POLL_INTERVAL": "2",
+        "LAMBDA_HOME": str(home.path), "LAMBDA_CACHE": str(jars_cache), "LAMBDA_POLL_INTERVAL": "30",
     }  # fmt: skip
     with taken_port() as page, taken_port() as web:
         ports = {"LAMBDA_DASHBOARD_PORT": str(page), "LAMBDA_DAGSTER_PORT": str(web)}
-        demo = Daemon(["demo"], machine | settings | ports, tmp_path, "demo")
+        demo = Daemon(["demo"], machine | settings | ports, open_folder, "demo")
         try:
             wait_for(lambda: "Everything runs" in demo.log or not demo.alive, "everything runs", 240)
             served = re.findall(r"^(?:Dashboard|Dagster): http://127\.0\.0\.1:(\d+)", demo.log, re.MULTILINE)

@@ -144,8 +144,8 @@ def _run_at_work(soak: Soak) -> Daemon:
 
 @contextmanager
 def batch_killed(soak: Soak) -> Iterator[None]:
-    _run_at_work(soak).kill()
-    soak.settle_batch()
+    _run_at_work(soak)
+    soak.kill_batch()
     yield
 
 

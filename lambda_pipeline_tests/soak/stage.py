@@ -96,11 +96,17 @@ class Soak:
             self._batch = self.platform.start(*_recent_days())
         return self._batch
 
+    def kill_batch(self) -> None:
+        """Kill the run under way, if it still is."""
+        if self.batch_runs and self._batch is not None:
+            self._batch.kill()
+            self._batch = None
+            self.batches["killed"] += 1
+
     def settle_batch(self) -> None:
-        """Count how the last run ended."""
+        """Count how the last run ended by itself; it may fail where a server is away."""
         if self._batch is not None and not self._batch.alive:
-            code = self._batch.wait(1)
-            self.batches["succeeded" if code == 0 else "failed" if code > 0 else "killed"] += 1
+            self.batches["failed" if self._batch.wait(1) else "succeeded"] += 1
             self._batch = None
 
     def check(self) -> None:
