@@ -23,7 +23,7 @@ class Webhook:
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def post(self, text: str, details: Mapping[str, str] | None = None) -> None:
+    def post(self, text: str, details: Mapping[str, object] | None = None) -> None:
         """Post `{"text": …}` with details beside it, trying again for a while. Raises WebhookError."""
         with requests.Session() as session:
             adapter = HTTPAdapter(max_retries=_RETRIES)
