@@ -2,16 +2,19 @@
 
 import socket
 import ssl
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from lambda_pipeline.errors import SettingsError
 
 _PROTOCOL = "LAMBDA_KAFKA_SECURITY_PROTOCOL"
-_PROBE_SECONDS = 3.0
+_PROBE_SECONDS, _LISTEN_SECONDS = 3.0, 0.5
+_SASL_HANDSHAKE, _SASL_AUTHENTICATE = 17, 36  # of Kafka's protocol
+_MOST_BYTES = 100_000
 
 
 def kafka_security(
@@ -77,41 +80,102 @@ def tls_context(security: dict[str, Any]) -> ssl.SSLContext:
     return context
 
 
-def why_no_tls(bootstrap_servers: str, security: dict[str, Any]) -> str | None:
-    """What is wrong with TLS at the first broker that answers; None where it is well, or where nobody answers.
+class Refusal(NamedTuple):
+    """Why a broker that answers is of no use to us, to be read after its address, and what to do about it."""
 
-    kafka-python itself only says that it could not connect.
+    reason: str
+    next_action: str
+
+
+def why_refused(bootstrap_servers: str, security: dict[str, Any]) -> Refusal | None:
+    """What is wrong with TLS or the login at the first broker that answers; None where it is well, or nobody answers.
+
+    kafka-python itself says, at most, that the connection broke off: such a broker hangs up as soon as it has said why.
     """
-    if not str(security.get("security_protocol", "")).endswith("SSL"):
-        return None
-    context = tls_context(security)
-    for address in bootstrap_servers.split(","):
+    protocol = security.get("security_protocol", "PLAINTEXT")
+    for address in bootstrap_servers.split(",") if protocol != "PLAINTEXT" else ():
         parts = urlsplit(f"//{address.strip().rpartition('://')[2]}")
+        host = parts.hostname or ""
         try:
-            with socket.create_connection((parts.hostname or "", parts.port or 9092), _PROBE_SECONDS) as plain:
-                return _handshake(context, plain, parts.hostname or "")
+            plain = socket.create_connection((host, parts.port or 9092), _PROBE_SECONDS)
         except OSError:
             continue
+        with plain:
+            return (_handshake if protocol.endswith("SSL") else _login)(plain, host, security)
     return None
 
 
-def _handshake(context: ssl.SSLContext, plain: socket.socket, host: str) -> str | None:
+def _handshake(plain: socket.socket, host: str, security: dict[str, Any]) -> Refusal | None:
     try:
-        with context.wrap_socket(plain, server_hostname=host) as secured:
-            secured.settimeout(0.5)
+        with tls_context(security).wrap_socket(plain, server_hostname=host) as secured:
+            if security["security_protocol"].startswith("SASL"):
+                return _login(secured, host, security)
+            secured.settimeout(_LISTEN_SECONDS)
             try:
                 secured.recv(1)  # that a certificate of ours is asked for comes after the handshake
             except TimeoutError:
                 return None
     except ssl.SSLCertVerificationError as error:
-        return f"its certificate is not trusted: {error.verify_message}"
+        return _unsafe(f"its certificate is not trusted: {error.verify_message}")
     except ssl.SSLError as error:
-        return f"TLS fails: {error.reason or error}"
-    except TimeoutError:
-        return "it does not answer in TLS"
+        return _unsafe(f"TLS fails: {error.reason or error}")
     except OSError as error:
-        return f"it breaks off when TLS begins ({error.strerror or error})"
+        return _unsafe(f"it breaks off when TLS begins ({error.strerror or error})")
     return None
+
+
+def _unsafe(reason: str) -> Refusal:
+    return Refusal(
+        f"cannot be reached safely: {reason}",
+        "Are LAMBDA_KAFKA_SECURITY_PROTOCOL and LAMBDA_KAFKA_CA_FILE right for this address (and certificate and key, "
+        "where the brokers ask for them)?",
+    )
+
+
+def _login(connection: socket.socket, host: str, security: dict[str, Any]) -> Refusal | None:
+    """Log in as a client of Kafka's does, and hear what the broker says to it. None also where it says nothing."""
+    from kafka.net.sasl import get_sasl_mechanism  # noqa: PLC0415 - settings are read without Kafka's client
+
+    name = str(security["sasl_mechanism"])
+    mechanism = get_sasl_mechanism(name)(host=host, **security)
+    try:
+        code, answer = _ask(connection, _SASL_HANDSHAKE, 1, _text(name))
+        said = f"it does not take {name}" if code else None
+        while said is None and not mechanism.is_done():
+            code, answer = _ask(connection, _SASL_AUTHENTICATE, 0, _bytes(mechanism.auth_bytes()))
+            (length,) = struct.unpack_from(">h", answer)
+            message, rest = answer[2 : 2 + max(length, 0)], answer[2 + max(length, 0) :]
+            if code:
+                said = message.decode(errors="replace") or f"error {code}"
+            else:
+                mechanism.receive(rest[4:])
+    except ssl.SSLError:
+        raise
+    except (OSError, struct.error, ValueError):
+        return None
+    if said is None:
+        return None
+    return Refusal(
+        f"does not let the user {security['sasl_plain_username']} in: {said}",
+        "Are LAMBDA_KAFKA_USERNAME, LAMBDA_KAFKA_PASSWORD and LAMBDA_KAFKA_SASL_MECHANISM right?",
+    )
+
+
+def _ask(connection: socket.socket, api: int, version: int, body: bytes) -> tuple[int, bytes]:
+    """A request of Kafka's protocol, and of its answer the error code and what follows it."""
+    message = struct.pack(">hhi", api, version, 0) + _text("lambda-pipeline") + body
+    connection.sendall(_bytes(message))
+    with connection.makefile("rb") as answers:
+        size, _, code = struct.unpack(">iih", answers.read(10))
+        return code, answers.read(max(min(size, _MOST_BYTES) - 6, 0))
+
+
+def _text(value: str) -> bytes:
+    return struct.pack(">h", len(value.encode())) + value.encode()
+
+
+def _bytes(value: bytes) -> bytes:
+    return struct.pack(">i", len(value)) + value
 
 
 def _refuse_idle(given: dict[str, Any], protocol: str, instead: str) -> None:

@@ -25,6 +25,7 @@ from lambda_pipeline_tests.integration.observations import HOUR
 from lambda_pipeline_tests.security.fuzzing import anything, damaged, examples, hostile_text, numbers, scalars
 
 KEY = "s3cret-key"
+_MOST_CHUNKS = 1_000
 POLICY = HttpPolicy(connect_timeout=5, read_timeout=5, total_time=20, attempts=1)
 
 FLOW = {"flowSegmentData": {"currentSpeed": 20, "freeFlowSpeed": 40, "roadClosure": False, "confidence": 1}}
@@ -164,7 +165,10 @@ def test_any_answer_is_read_or_refused(
 
 
 class Endless:
-    """A server that answers with `head` and then `chunk` again and again, until nobody listens any more."""
+    """A server that answers with `head` and then `chunk` again and again, until nobody listens any more.
+
+    It gives up after so much that a client of unbounded memory does not take the machine's.
+    """
 
     def __init__(self, head: bytes, chunk: bytes) -> None:
         self._head, self._chunk = head, chunk
@@ -179,8 +183,9 @@ class Endless:
             with connection:
                 connection.recv(65_536)
                 connection.sendall(self._head)
-                while True:
+                for _ in range(_MOST_CHUNKS):
                     connection.sendall(self._chunk)
+            return
         self.is_left_alone.set()
 
     def close(self) -> None:
