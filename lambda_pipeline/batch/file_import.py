@@ -44,6 +44,10 @@ _FLOATS = ("latitude", "longitude", "current_speed", "free_flow_speed")
 _INTEGERS = ("aqi_value", "traffic_level")
 MEASURES = ("aqi_value", "traffic_level", "current_speed", "free_flow_speed")
 KNOWN = (*REQUIRED, *_FLOATS, *_INTEGERS, "road_closure")
+# The last three are pyarrow's, for a time that Python cannot hold, and for a zone that nobody knows.
+_UNREADABLE = (
+    OSError, EOFError, zlib.error, csv.Error, ValueError, OverflowError, LookupError, pa.ArrowException,
+)  # fmt: skip
 _MISSING = {"", "null", "none", "nan", "na", "-", "\\n"}
 
 
@@ -148,7 +152,7 @@ def read_rows(path: Path, on_progress: Callable[[int, int], None] | None = None)
             yield from _read_csv(path, on_progress)
     except FileNotFoundError as error:
         raise ImportRefusedError(f"there is no file {path}.") from error
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
+    except _UNREADABLE as error:
         raise ImportRefusedError(
             f"{path.name} cannot be read: {error}.", "Is it CSV, gzipped CSV or Parquet?"
         ) from error
