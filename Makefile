@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONDONTWRITEBYTECODE  # everything here starts many processes: compiled once, they start three times as fast
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser demo up test test-faults soak lint types unit bench bench-speed bench-batch bench-serving docs clean lock
+.PHONY: help install install-dev browser tls-server demo up test test-faults soak lint types unit bench bench-speed bench-batch bench-serving audit docs clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ demo: install  ## Run the whole platform on a simulated city; no keys needed
 up: install  ## Run the whole platform on the live APIs, with keys from .env
 	@$(BIN)/lambda-pipeline up
 
-test: install-dev browser lint types  ## Lint, types, and all tests (TEST_WORKERS=2 at a time)
+test: install-dev browser tls-server lint types  ## Lint, types, and all tests (TEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (LAMBDA_FAULTS_SEED, LAMBDA_UNION_EXAMPLES)
@@ -62,6 +62,12 @@ docs: install-dev  ## Make docs/cli.md and docs/data-dictionary.md anew
 
 browser: install-dev  ## Install Chromium for the browser tests (on Debian, as root), or say what is missing
 	@$(BIN)/python -m lambda_pipeline_tests.browser.chromium
+
+tls-server: install-dev  ## Install a PostgreSQL with TLS for the tests of it (on Debian, as root), or say what is missing
+	@$(BIN)/python -m lambda_pipeline_tests.security.debian_postgres
+
+audit: install-dev  ## Look up the locked dependencies among the known vulnerabilities (needs a network; says so without)
+	@$(BIN)/python -m lambda_pipeline_tests.security.audit
 
 clean:  ## Remove the data folder (.lambda), the virtual environments and caches
 	rm -rf .lambda $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -2,6 +2,7 @@
 
 import dagster as dg
 
+from lambda_pipeline.automation.alerts import AlertRules, build_alert_sensor
 from lambda_pipeline.automation.failures import build_failure_sensor
 from lambda_pipeline.automation.jobs import build_job, resources
 from lambda_pipeline.automation.maintenance import build_maintenance_job, build_maintenance_schedule
@@ -17,7 +18,8 @@ from lambda_pipeline.settings import load_settings
 
 settings = load_settings()
 city = (settings.city.timezone, settings.history_start)
-alerts = settings.alert_webhook_url
+webhook = Webhook(settings.alert_webhook_url.get_secret_value()) if settings.alert_webhook_url else None
+rules = AlertRules(settings.alert_category, settings.alert_traffic_level or None, settings.alert_after)
 batch_layer = build_job()
 maintenance = build_maintenance_job(settings.dead_letter_days, settings.run_days)
 
@@ -32,7 +34,8 @@ defs = dg.Definitions(
     sensors=[
         build_stale_hours_sensor(batch_layer, *city),
         build_speed_layer_sensor(),
-        build_failure_sensor(Webhook(alerts.get_secret_value()) if alerts else None),
+        build_failure_sensor(webhook),
+        build_alert_sensor(webhook, rules),
     ],
     resources=resources(),
     executor=signing_executor,

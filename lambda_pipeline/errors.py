@@ -41,6 +41,10 @@ class BrokerUnavailableError(TransientError):
     """Kafka cannot be reached."""
 
 
+class BrokerRefusedError(TerminalError):
+    """Kafka answers, but does not let us in, is not trusted, or does not allow what we need."""
+
+
 class SpoolUnavailableError(TransientError):
     """The ingest daemon's spool cannot be read or written: the disk is full, or the folder is somebody else's."""
 

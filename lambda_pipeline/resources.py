@@ -35,7 +35,7 @@ class LogResource(ConfigurableResource):  # type: ignore[type-arg]
         settings = load_settings()
         if settings.kafka_bootstrap_servers is None:
             raise SettingsError("KAFKA_BOOTSTRAP_SERVERS is not set.", "Start through `lambda-pipeline up`, or set it.")
-        return KafkaConnection(settings.kafka_bootstrap_servers)
+        return KafkaConnection(settings.kafka_bootstrap_servers, settings.kafka_security())
 
     def topic(self) -> str:
         """The topic's name."""

@@ -5,15 +5,17 @@ import re
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lambda_pipeline.domain.air_quality import AQI_BANDS
 from lambda_pipeline.domain.catalogue import City, load_city
 from lambda_pipeline.errors import SettingsError
 from lambda_pipeline.shipped import shipped_path
+from lambda_pipeline.stream.security import kafka_security
 
 _Port = Annotated[int, Field(ge=1, le=65535)]
 _PortOrNone = Annotated[int, Field(ge=0, le=65535)]
@@ -50,6 +52,29 @@ class Settings(BaseSettings):
         ge=1,
         le=1000,
         description="Partitions of the topic when it is created, and the fewest that it may have.",
+    )
+    kafka_security_protocol: str = Field(
+        "PLAINTEXT", alias="LAMBDA_KAFKA_SECURITY_PROTOCOL", pattern=r"^(PLAINTEXT|SSL|SASL_PLAINTEXT|SASL_SSL)$",
+        description="How the brokers are talked to: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    )  # fmt: skip
+    kafka_sasl_mechanism: str | None = Field(
+        None, alias="LAMBDA_KAFKA_SASL_MECHANISM", pattern=r"^(PLAIN|SCRAM-SHA-256|SCRAM-SHA-512)$",
+        description="With SASL: PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+    )  # fmt: skip
+    kafka_username: str | None = Field(None, alias="LAMBDA_KAFKA_USERNAME", description="With SASL: the user.")
+    kafka_password: SecretStr | None = Field(
+        None, alias="LAMBDA_KAFKA_PASSWORD", description="With SASL: the user's password."
+    )
+    kafka_ca_file: Path | None = Field(
+        None, alias="LAMBDA_KAFKA_CA_FILE",
+        description="With SSL: PEM file of the authority that the brokers are certified by; the system's if not set.",
+    )  # fmt: skip
+    kafka_certificate_file: Path | None = Field(
+        None, alias="LAMBDA_KAFKA_CERTIFICATE_FILE",
+        description="With SSL: PEM file of our own certificate, where the brokers ask for one.",
+    )  # fmt: skip
+    kafka_key_file: Path | None = Field(
+        None, alias="LAMBDA_KAFKA_KEY_FILE", description="With SSL: PEM file of that certificate's key."
     )
     database_url: SecretStr | None = Field(
         None, alias="DATABASE_URL", description="PostgreSQL 17+ as the daemons' user; none: the embedded server."
@@ -122,7 +147,19 @@ class Settings(BaseSettings):
     )  # fmt: skip
     alert_webhook_url: SecretStr | None = Field(
         None, alias="ALERT_WEBHOOK_URL",
-        description="Where failed runs are posted, as JSON with a text; none: they are only logged.",
+        description="Where failed runs, bad air and jams are posted, as JSON with a text; none: they are only logged.",
+    )  # fmt: skip
+    alert_aqi_category: str = Field(
+        "Unhealthy", alias="LAMBDA_ALERT_AQI_CATEGORY",
+        description="The AQI category from which on a place's air is told of; 'none': not at all.",
+    )  # fmt: skip
+    alert_traffic_level: int = Field(
+        5, alias="LAMBDA_ALERT_TRAFFIC_LEVEL", ge=0, le=5,
+        description="The traffic level from which on a jam is told of, 1 to 5; 0: not at all.",
+    )  # fmt: skip
+    alert_minutes: int = Field(
+        30, alias="LAMBDA_ALERT_MINUTES", ge=1, le=1440,
+        description="Minutes that a place must have been so, without an observation that says otherwise.",
     )  # fmt: skip
     listen: str = Field("127.0.0.1", alias="LAMBDA_LISTEN", description="Address that what is served listens on.")
     dashboard_port: _Port = Field(
@@ -170,6 +207,15 @@ class Settings(BaseSettings):
     def _no_tiles(cls, value: str) -> str:
         return "" if value.lower() == "none" else value
 
+    @field_validator("alert_aqi_category")
+    @classmethod
+    def _is_category(cls, value: str) -> str:
+        """As the domain writes it, whichever case it is in."""
+        known = {band.category.lower(): band.category for band in AQI_BANDS} | {"none": "none"}
+        if value.strip().lower() not in known:
+            raise ValueError(f"no AQI category; write one of {', '.join(known.values())}")
+        return known[value.strip().lower()]
+
     @field_validator("kafka_bootstrap_servers")
     @classmethod
     def _are_brokers(cls, value: str | None) -> str | None:
@@ -215,6 +261,33 @@ class Settings(BaseSettings):
 
     def _names_file(self) -> bool:
         return self.city_name.endswith(".toml") or "/" in self.city_name or os.sep in self.city_name
+
+    def kafka_security(self) -> dict[str, Any]:
+        """TLS and SASL as Kafka's client takes it. Raises SettingsError where these settings do not fit together."""
+        if self.kafka_bootstrap_servers is None and self.kafka_security_protocol != "PLAINTEXT":
+            raise SettingsError(
+                f"LAMBDA_KAFKA_SECURITY_PROTOCOL is {self.kafka_security_protocol}, but the embedded Kafka is plain.",
+                "Set KAFKA_BOOTSTRAP_SERVERS to your brokers, or leave it out.",
+            )
+        return kafka_security(
+            self.kafka_security_protocol,
+            mechanism=self.kafka_sasl_mechanism,
+            username=self.kafka_username,
+            password=self.kafka_password.get_secret_value() if self.kafka_password else None,
+            ca_file=self.kafka_ca_file,
+            certificate_file=self.kafka_certificate_file,
+            key_file=self.kafka_key_file,
+        )
+
+    @property
+    def alert_category(self) -> str | None:
+        """The category from which on air is told of, or None for not at all."""
+        return None if self.alert_aqi_category == "none" else self.alert_aqi_category
+
+    @property
+    def alert_after(self) -> timedelta:
+        """How long a place must be so before it is told of."""
+        return timedelta(minutes=self.alert_minutes)
 
     @property
     def poll_interval(self) -> timedelta | None:

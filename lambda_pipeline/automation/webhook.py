@@ -17,21 +17,31 @@ _RETRIES = Retry(
 )  # fmt: skip
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere."""
+
+
 class Webhook:
     """An address that takes JSON. It is a secret: neither logged nor named in errors."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
-    def post(self, text: str, details: Mapping[str, str] | None = None) -> None:
-        """Post `{"text": …}` with details beside it, trying again for a while. Raises WebhookError."""
-        with requests.Session() as session:
+    def post(self, text: str, details: Mapping[str, object] | None = None) -> None:
+        """Post `{"text": …}` with details beside it, trying again for a while. Raises WebhookError.
+
+        What the receiver answers is not read, and a redirect, which would be asked for without the text, not followed.
+        """
+        with _Session() as session:
             adapter = HTTPAdapter(max_retries=_RETRIES)
             session.mount("http://", adapter)
             session.mount("https://", adapter)
             try:
-                answer = session.post(self._url, json={"text": text, **(details or {})}, timeout=_SECONDS)
+                json = {"text": text, **(details or {})}
+                answer = session.post(self._url, json=json, timeout=_SECONDS, stream=True)
             except requests.RequestException as error:
                 raise WebhookError(f"the alert webhook cannot be reached ({type(error).__name__}).", _ADVICE) from None
-        if not answer.ok:
+            answer.close()
+        if not 200 <= answer.status_code < 300:
             raise WebhookError(f"the alert webhook answers {answer.status_code}.", _ADVICE)

@@ -37,11 +37,17 @@ from lambda_pipeline.storage.deployment import load_deployment, register_locatio
 from lambda_pipeline.storage.engine import transaction
 
 CHUNK_ROWS = 20_000
+MAX_LINE = 1_000_000  # characters; gzip makes a gigabyte of a megabyte, and a line is read whole
+MAX_LOCATIONS = 100_000  # that a file may name
 REQUIRED = ("timestamp", "location")
 _FLOATS = ("latitude", "longitude", "current_speed", "free_flow_speed")
 _INTEGERS = ("aqi_value", "traffic_level")
 MEASURES = ("aqi_value", "traffic_level", "current_speed", "free_flow_speed")
 KNOWN = (*REQUIRED, *_FLOATS, *_INTEGERS, "road_closure")
+# The last three are pyarrow's, for a time that Python cannot hold, and for a zone that nobody knows.
+_UNREADABLE = (
+    OSError, EOFError, zlib.error, csv.Error, ValueError, OverflowError, LookupError, pa.ArrowException,
+)  # fmt: skip
 _MISSING = {"", "null", "none", "nan", "na", "-", "\\n"}
 
 
@@ -146,7 +152,7 @@ def read_rows(path: Path, on_progress: Callable[[int, int], None] | None = None)
             yield from _read_csv(path, on_progress)
     except FileNotFoundError as error:
         raise ImportRefusedError(f"there is no file {path}.") from error
-    except (OSError, EOFError, zlib.error, csv.Error, ValueError) as error:
+    except _UNREADABLE as error:
         raise ImportRefusedError(
             f"{path.name} cannot be read: {error}.", "Is it CSV, gzipped CSV or Parquet?"
         ) from error
@@ -163,7 +169,7 @@ def _read_csv(path: Path, on_progress: Callable[[int, int], None] | None) -> Ite
         is_gzip = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         content: IO[bytes] = gzip.GzipFile(fileobj=file) if is_gzip else file  # type: ignore[assignment]
-        reader = csv.DictReader(io.TextIOWrapper(content, encoding="utf-8-sig", newline=""))
+        reader = csv.DictReader(_lines(content))
         _check_columns(path, reader.fieldnames or ())
         for count, values in enumerate(reader):
             if on_progress is not None and count % 5000 == 0:
@@ -171,6 +177,14 @@ def _read_csv(path: Path, on_progress: Callable[[int, int], None] | None) -> Ite
             yield Row(reader.line_num, values)
         if on_progress is not None:
             on_progress(total, total)
+
+
+def _lines(content: IO[bytes]) -> Iterator[str]:
+    text = io.TextIOWrapper(content, encoding="utf-8-sig", newline="")
+    while line := text.readline(MAX_LINE + 1):
+        if len(line) > MAX_LINE:
+            raise ValueError(f"a line has more than {MAX_LINE:,} characters")
+        yield line
 
 
 def _read_parquet(path: Path, on_progress: Callable[[int, int], None] | None) -> Iterator[Row]:
@@ -213,6 +227,11 @@ def _scan(path: Path) -> dict[str, Location]:
             continue  # a bad line, reported as such when it is imported
         if name not in found or found[name].latitude is None:
             found[name] = Location(name, None, *_place(row))
+        if len(found) > MAX_LOCATIONS:
+            raise ImportRefusedError(
+                f"{path.name} names more than {MAX_LOCATIONS:,} locations. Nothing was imported.",
+                "Is the column location what it should be?",
+            )
     return found
 
 

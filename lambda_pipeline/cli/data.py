@@ -84,6 +84,8 @@ def export(
     end = common.parse_instant(until, clock, "--to") if until else common.utc_now()
     if what is not What.CONDITIONS and start >= end:
         raise typer.BadParameter(f"{until} is not after {first}; the range ends before --to.", param_hint="--to")
+    if output is not None and not output.name:
+        raise typer.BadParameter(f"{str(output)!r} is no file; name one.", param_hint="--output")
     if form is Format.PARQUET and output is None and sys.stdout.isatty():
         raise typer.BadParameter("Parquet is not for a terminal; name a file.", param_hint="--output")
     from lambda_pipeline.local.stack import running_stack
@@ -104,14 +106,17 @@ def export(
 
 
 def _to_file(path: Path, write: Any) -> int:
-    """Write a file that is whole or not there."""
-    partial = path.with_name(f".{path.name}.partial")
+    """Write a file that is whole or not there. What is no file (/dev/null, a pipe) is written to and not replaced."""
     try:
-        with partial.open("wb") as out:
-            rows: int = write(out)
-        partial.replace(path)
+        partial = path if path.exists() and not path.is_file() else path.with_name(f".{path.name}.partial")
+        try:
+            with partial.open("wb") as out:
+                rows: int = write(out)
+            if partial != path:
+                partial.replace(path)
+        finally:
+            if partial != path:
+                partial.unlink(missing_ok=True)
     except OSError as error:
         raise SettingsError(f"{path} cannot be written: {error.strerror}.") from error
-    finally:
-        partial.unlink(missing_ok=True)
     return rows

@@ -42,6 +42,12 @@ def aqi_category(aqi: float | None) -> str:
     return AQI_BANDS[-1].category
 
 
+def lowest_aqi(category: str) -> int:
+    """The lowest whole AQI of a category. Raises ValueError for a name that is none."""
+    position = [band.category for band in AQI_BANDS].index(category)
+    return int(AQI_BANDS[position - 1].upper) + 1 if position else 0
+
+
 def aqi_colour(category: str) -> str:
     """EPA's colour of a category as "#rrggbb"; grey for "Unknown"."""
     for band in AQI_BANDS:

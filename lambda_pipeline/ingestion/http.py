@@ -85,6 +85,11 @@ class _Failure(NamedTuple):
     retry_after: float | None = None
 
 
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Nowhere: where a redirect leads, requests reads its body first, however long it is, also if told not to go."""
+
+
 class HttpSession:
     """Asks for JSON. Safe to share between threads. Made by `create_session`."""
 
@@ -218,7 +223,7 @@ def create_session(
     towards this machine. From here on urllib3's logs show no keys.
     """
     policy = policy or HttpPolicy()
-    session = requests.Session()
+    session = _Session()
     adapter = HTTPAdapter(pool_connections=4, pool_maxsize=policy.pool_size, max_retries=0)
     session.mount("https://", adapter)
     session.mount("http://", adapter)

@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -95,14 +95,20 @@ class EmbeddedKafka:
 
     name = "Kafka"
 
-    def __init__(self, home: Home, jars_cache: Path, port: int | None = None) -> None:
-        """`port` is the port clients connect to; None keeps the last one if it is free, else finds one."""
+    def __init__(
+        self, home: Home, jars_cache: Path, port: int | None = None, properties: Mapping[str, str] | None = None
+    ) -> None:
+        """`port` is the port clients connect to; None keeps the last one if it is free, else finds one.
+
+        `properties` are the broker's, in addition to ours or instead of them; the listener PLAINTEXT must stay.
+        """
         self.home = home
         self.jars_cache = jars_cache
         self.data = home.kafka / "data"
         self.log_file = home.logs / "kafka.log"
         self.output_file = home.logs / "kafka-output.log"  # what the JVM says before and beside the log
         self._wanted_port = port
+        self._more = dict(properties or {})
         self._ports_file = home.kafka / "ports.json"
         self._record_file = home.run / "kafka.json"
         self._child: Child | None = None
@@ -246,7 +252,8 @@ class EmbeddedKafka:
         utf16 = str(data).replace("\\", "\\\\").encode("utf-16-be")
         units = [int.from_bytes(utf16[at : at + 2]) for at in range(0, len(utf16), 2)]
         escaped = "".join(chr(unit) if unit < 128 else f"\\u{unit:04x}" for unit in units)
-        return _PROPERTIES.format(broker=ports.broker, controller=ports.controller, data=escaped)
+        more = "".join(f"{name}={value}\n" for name, value in self._more.items())
+        return (_PROPERTIES + more).format(broker=ports.broker, controller=ports.controller, data=escaped)
 
     def _wait_ready(self, child: Child) -> None:
         if processes.wait_until(lambda: not child.alive or self.is_running(), _START_SECONDS) and child.alive:

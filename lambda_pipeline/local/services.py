@@ -17,7 +17,7 @@ from lambda_pipeline.shipped import shipped_path
 _QUIET_PYTHON = (sys.executable, "-W", "ignore", "-m")  # Dagster announces what of its own is deprecated
 _BACKFILL_SECONDS = 1800.0
 _KEYS = ("TOMTOM_API_KEY", "AQICN_TOKEN")  # for the one that asks the APIs
-_WRITERS = ("DATABASE_URL", "LAMBDA_OWNER_DATABASE_URL", "LAMBDA_DAGSTER_DATABASE_URL")
+_WRITERS = ("DATABASE_URL", "LAMBDA_OWNER_DATABASE_URL", "LAMBDA_DAGSTER_DATABASE_URL", "LAMBDA_KAFKA_PASSWORD")
 
 
 class Services:

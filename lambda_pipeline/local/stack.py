@@ -6,8 +6,9 @@ No other code knows which way the platform runs: whoever comes after this is han
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -39,6 +40,7 @@ class Addresses:
     reader_url: str
     dagster_url: str | None
     kafka: str | None
+    kafka_security: dict[str, Any] = field(default_factory=dict, repr=False)
 
     def environment(self) -> dict[str, str]:
         """The settings that hand these addresses to another process of ours."""
@@ -54,15 +56,17 @@ class Addresses:
         """How to reach Kafka. Raises SettingsError for a command that asked for none."""
         if self.kafka is None:
             raise SettingsError("this command was started without Kafka.")
-        return KafkaConnection(self.kafka)
+        return KafkaConnection(self.kafka, self.kafka_security)
 
 
 class Stack:
     """The servers of one deployment, as its settings describe them."""
 
     def __init__(self, settings: Settings, home: Home, *, kafka: bool = True) -> None:
+        """Raises SettingsError where what is set for Kafka does not fit together."""
         self.settings = settings
         self.home = home
+        self._kafka_security = settings.kafka_security() if kafka else {}
         self.wants_kafka = kafka
         self.is_started_here = False  # whether this command has started the embedded servers
         self.postgres = None if settings.database_url else EmbeddedPostgres(home)
@@ -97,6 +101,7 @@ class Stack:
                 reader_url=self.postgres.url(DATABASE, READER),
                 dagster_url=dagster,
                 kafka=kafka,
+                kafka_security=self._kafka_security,
             )
         if settings.database_url is None:
             raise SettingsError("DATABASE_URL is not set.")
@@ -109,6 +114,7 @@ class Stack:
             reader_url=reader.get_secret_value() if reader else writer,
             dagster_url=dagster_secret.get_secret_value() if dagster_secret else None,
             kafka=kafka,
+            kafka_security=self._kafka_security,
         )
 
     def prepare(self, poll_interval: timedelta | None = None) -> None:

@@ -24,7 +24,7 @@ from lambda_pipeline.speed.group_offsets import GroupOffsets
 from lambda_pipeline.speed.metrics import Standing
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import LogPartition, Position, mark_cut, positions, register_partitions
-from lambda_pipeline.stream.client import KafkaConnection, broker_errors
+from lambda_pipeline.stream.client import KafkaConnection, broker_errors, connected
 from lambda_pipeline.stream.intake import Intake
 from lambda_pipeline.stream.reader import LogBounds
 from lambda_pipeline.stream.topic import Topic
@@ -64,7 +64,8 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._assignor = CooperativeStickyAssignor()
         self._intake = Intake(_INTAKE_BYTES)
         with broker_errors(connection):
-            self._consumer: Any = KafkaConsumer(
+            self._consumer: Any = connected(
+                KafkaConsumer,
                 **connection.client_settings("speed"),
                 value_deserializer=self._intake,
                 group_id=group,

@@ -170,8 +170,12 @@ def translate_driver(cause: psycopg.Error) -> Exception:
         return DatabaseUnavailableError("PostgreSQL ended a transaction that took too long.", "It will be tried again.")
     if isinstance(cause, psycopg.OperationalError) and not isinstance(cause, _RETRYABLE):
         first = (str(cause).splitlines() or ["connection lost"])[0]
+        is_about_tls = any(word in first for word in ("SSL", "certificate", "encryption"))
         return DatabaseUnavailableError(
-            f"PostgreSQL is not answering: {first}", "Is it running, and is DATABASE_URL right?"
+            f"PostgreSQL is not answering: {first}",
+            "Are sslmode and sslrootcert in DATABASE_URL right for this server?"
+            if is_about_tls
+            else "Is it running, and is DATABASE_URL right?",
         )
     return cause
 

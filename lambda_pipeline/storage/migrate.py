@@ -1,4 +1,4 @@
-"""Brings a database to the newest schema: numbered SQL files by Alembic, then the views, all in one transaction.
+"""Brings a database to the newest schema: numbered SQL files by Alembic, then views and rights, all in one transaction.
 
 One of the first system's databases is brought along in the same transaction: its tables move aside, and their rows
 into ours.
@@ -99,6 +99,7 @@ def _upgrade(connection: sa.Connection, takeover: Takeover | None) -> Upgrade:
         raise _name_taken(error) from error  # to replace a view that is not ours
     run_script(connection, sql_text("storage/comments"))
     store_rules(connection)
+    run_script(connection, sql_text("storage/rights"))
     if old:
         legacy_tables.grant_reading(connection)
     if legacy_tables.has_old_aggregates(connection):

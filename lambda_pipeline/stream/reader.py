@@ -9,7 +9,7 @@ from kafka import KafkaConsumer, TopicPartition
 
 from lambda_pipeline.domain.log import Record
 from lambda_pipeline.errors import BrokerUnavailableError
-from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors
+from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors, connected
 from lambda_pipeline.stream.intake import Intake
 
 _POLL_MS = 1000
@@ -34,7 +34,8 @@ class LogReader:
         self._topic = topic
         self._intake = Intake(_INTAKE_BYTES)
         with broker_errors(connection):
-            self._consumer: Any = KafkaConsumer(
+            self._consumer: Any = connected(
+                KafkaConsumer,
                 **connection.client_settings("reader", bootstrap_timeout_ms=BOOTSTRAP_MS),
                 value_deserializer=self._intake,
                 group_id=None,

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from kafka import KafkaAdminClient
@@ -11,7 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType
 from kafka.errors import TopicAlreadyExistsError
 
 from lambda_pipeline.errors import TopicMismatchError
-from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors
+from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_errors, connected
 
 logger = logging.getLogger(__name__)
 RETENTION_MS = 7 * 24 * 3600 * 1000  # outlasts a long outage of the batch layer
@@ -36,7 +37,7 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
     where Kafka is away.
     """
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
+        admin = _admin(connection)
         try:
             if name not in admin.list_topics():
                 _create(admin, name, partitions, replication_factor)
@@ -52,7 +53,7 @@ def ensure_topic(connection: KafkaConnection, name: str, partitions: int, replic
 def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
     """The topic as it is, or None. Raises BrokerUnavailableError."""
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
+        admin = _admin(connection)
         try:
             return _describe(admin, name) if name in admin.list_topics() else None
         finally:
@@ -62,12 +63,17 @@ def find_topic(connection: KafkaConnection, name: str) -> Topic | None:
 def find_retention(connection: KafkaConnection, name: str) -> timedelta | None:
     """How long the topic keeps a record; None for ever. Raises BrokerUnavailableError."""
     with broker_errors(connection):
-        admin = KafkaAdminClient(**connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS))
+        admin = _admin(connection)
         try:
             milliseconds = int(_settings(admin, name).get("retention.ms") or -1)
         finally:
             admin.close()
     return None if milliseconds < 0 else timedelta(milliseconds=milliseconds)
+
+
+def _admin(connection: KafkaConnection) -> Any:
+    settings = connection.client_settings("admin", bootstrap_timeout_ms=BOOTSTRAP_MS)
+    return connected(KafkaAdminClient, **settings)
 
 
 def _create(admin: KafkaAdminClient, name: str, partitions: int, replication_factor: int) -> None:

@@ -31,7 +31,10 @@ def test_a_receiver_that_fails_at_first_is_asked_again(receiver: ScriptedServer)
     assert len(set(receiver.bodies)) == 1
 
 
-@pytest.mark.parametrize("answer", [Scripted(status=404), Scripted(status=403)])
+@pytest.mark.parametrize(
+    "answer",
+    [Scripted(status=404), Scripted(status=403), Scripted(status=302, headers={"Location": "/elsewhere"})],
+)
 def test_a_refusal_is_an_error_at_once_that_does_not_name_the_address(
     receiver: ScriptedServer, answer: Scripted
 ) -> None:

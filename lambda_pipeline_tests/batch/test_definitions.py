@@ -133,7 +133,12 @@ def test_jobs_schedules_sensors_and_checks_are_exactly_these(shown: ModuleType) 
     jobs = {name for name in repository.job_names if not name.startswith("__")}
     assert jobs == {"batch_layer", "maintenance"}
     assert {schedule.name for schedule in repository.schedule_defs} == {"hourly", "daily", "maintenance"}
-    assert {sensor.name for sensor in repository.sensor_defs} == {"stale_hours", "speed_layer", "run_failures"}
+    assert {sensor.name for sensor in repository.sensor_defs} == {
+        "stale_hours",
+        "speed_layer",
+        "run_failures",
+        "alerts",
+    }
     assert all(sensor.default_status is dg.DefaultSensorStatus.RUNNING for sensor in repository.sensor_defs)
     found: dict[str, dict[str, bool]] = {}
     graph = shown.defs.resolve_asset_graph()

@@ -17,7 +17,7 @@ NOT_HANDED = {"LAMBDA_CACHE", "LAMBDA_DAGSTER_PORT"}
 COMPOSE = (REPOSITORY / "docker-compose.yml").read_text(encoding="utf-8")
 EXAMPLE = (REPOSITORY / ".env.example").read_text(encoding="utf-8")
 OURS, _, COMPOSE_ONLY = EXAMPLE.partition("# ---- docker-compose.yml only")
-DOCUMENTS = [REPOSITORY / "README.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
+DOCUMENTS = [REPOSITORY / "README.md", REPOSITORY / "SECURITY.md", *sorted((REPOSITORY / "docs").glob("*.md"))]
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def test_what_compose_asks_of_the_env_file_is_in_its_example() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_a_document_names_only_settings_that_exist(document: Path) -> None:
     known = SETTINGS | WORKSPACE | set(names_in(COMPOSE_ONLY))
-    tests_own = {"LAMBDA_FAULTS_SEED", "LAMBDA_UNION_EXAMPLES"}
+    tests_own = {"LAMBDA_FAULTS_SEED", "LAMBDA_UNION_EXAMPLES", "LAMBDA_FUZZ_EXAMPLES"}
     named = set(
         re.findall(r"\b(LAMBDA_[A-Z_]*[A-Z]|[A-Z]+_(?:DOMAIN|PASSWORD|LOGIN|LOGIN_HASH))\b", document.read_text())
     )

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lambda_pipeline.domain.air_quality import AQI_BANDS, aqi_category, aqi_colour
+from lambda_pipeline.domain.air_quality import AQI_BANDS, aqi_category, aqi_colour, lowest_aqi
 
 ORDER = [band.category for band in AQI_BANDS]
 SENSITIVE = "Unhealthy for Sensitive Groups"
@@ -83,3 +83,12 @@ def test_every_category_is_one_contiguous_run_of_whole_numbers() -> None:
     seen = [aqi_category(aqi) for aqi in range(1001)]
     changes = [category for category, before in zip(seen[1:], seen, strict=False) if category != before]
     assert [seen[0], *changes] == ORDER
+
+
+def test_the_lowest_of_a_category_is_the_first_whole_number_in_it() -> None:
+    for category in ORDER:
+        lowest = lowest_aqi(category)
+        assert aqi_category(lowest) == category
+        assert lowest == 0 or aqi_category(lowest - 1) != category
+    with pytest.raises(ValueError, match="Fine"):
+        lowest_aqi("Fine")

@@ -1,0 +1,1 @@
+"""What nobody may do, whoever asks and whatever they send."""
