@@ -42,7 +42,9 @@ class Monitor:
         PlatformCollector(registry=self.registry)
         build = Info("lambda_build", "The program that runs.", registry=self.registry)
         build.info({"service": self.service, "version": __version__})
-        healthy = Gauge("lambda_healthy", "Whether /healthz answers 200: a restart would not help.", registry=self.registry)
+        healthy = Gauge(
+            "lambda_healthy", "Whether /healthz answers 200: a restart would not help.", registry=self.registry
+        )
         healthy.set_function(lambda: self.pulse.health().is_healthy)
 
     def health(self) -> tuple[int, bytes]:

@@ -74,9 +74,7 @@ class JsonFormatter(logging.Formatter):
         return value if value is None or isinstance(value, bool | int | float) else self._redactor(str(value))
 
 
-def configure_logs(
-    level: str, *, service: str = "", style: LogFormat = "console", secrets: Iterable[str] = ()
-) -> None:
+def configure_logs(level: str, *, service: str = "", style: LogFormat = "console", secrets: Iterable[str] = ()) -> None:
     """Everything that logs does so on stderr: our own from `level` on, libraries from WARNING on.
 
     As JSON also what would else end up there as plain text: Python's warnings, and what ends a thread or the process.

@@ -45,7 +45,9 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exposed]:
     ingest, speed = Monitor("ingest"), Monitor("speed")
     spool = Spool(folder / "spool.db", 1 << 20)
     publisher = Publisher({}, "t", spool, producer=FakeBroker())
-    ledger = QuotaLedger(folder / "quota.json", {"tomtom": 2500, "aqicn": None}, lambda: datetime(2025, 3, 5, tzinfo=UTC))
+    ledger = QuotaLedger(
+        folder / "quota.json", {"tomtom": 2500, "aqicn": None}, lambda: datetime(2025, 3, 5, tzinfo=UTC)
+    )
     counters = Poller(None, None, timedelta(hours=3)).counters
     demand = {"tomtom": 1, "aqicn": 1}
     ingest.registry.register(
@@ -88,7 +90,9 @@ def used(expression: str) -> tuple[dict[str, set[str]], set[str]]:
 
 
 def test_expressions_are_taken_apart() -> None:
-    metrics, grouped = used('60 * sum by (a, b) (rate(x_total{kind!="q", le=~"1"}[5m])) / on (job) group_left (c) y > 0')
+    metrics, grouped = used(
+        '60 * sum by (a, b) (rate(x_total{kind!="q", le=~"1"}[5m])) / on (job) group_left (c) y > 0'
+    )
     assert metrics == {"x_total": {"kind", "le"}, "y": set()}
     assert grouped == {"a", "b", "c", "job"}
 
