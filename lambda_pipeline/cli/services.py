@@ -133,9 +133,7 @@ def speed(
             signs = SpeedSigns()
 
             def consume() -> None:
-                SpeedDaemon(
-                    engine, connection, topic, options, signs.on_commit, metrics=metrics, pulse=pulse
-                ).run(stop)
+                SpeedDaemon(engine, connection, topic, options, signs.on_commit, metrics=metrics, pulse=pulse).run(stop)
 
             with rare_collection(), Heartbeat(addresses.writer_url, "speed", signs.describe, stop):
                 common.persist(consume, stop, pulse)

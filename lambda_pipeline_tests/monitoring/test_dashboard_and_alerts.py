@@ -1,10 +1,9 @@
-"""The Grafana dashboard and the alert rules name nothing that the daemons do not tell, and each alert says what to do."""
+"""Grafana's dashboard and the alert rules name nothing that no daemon tells, and each alert says what to do."""
 
 import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,7 +38,7 @@ Exposed = dict[str, set[str]]
 
 
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exposed]:
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> Exposed:
     """Every name that the daemons tell of, with its labels: both registries as the commands make them."""
     folder = tmp_path_factory.mktemp("ingest")
     ingest, speed = Monitor("ingest"), Monitor("speed")
@@ -60,7 +59,7 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exposed]:
             for sample in family.samples:
                 found[sample.name] |= sample.labels.keys()
     publisher.close()
-    yield found
+    return found
 
 
 def used(expression: str) -> tuple[dict[str, set[str]], set[str]]:
@@ -98,7 +97,11 @@ def test_expressions_are_taken_apart() -> None:
 
 
 EXPRESSIONS = [
-    *((f"panel {panel['title']}", target["expr"], target["legendFormat"]) for panel in PANELS for target in panel["targets"]),
+    *(
+        (f"panel {panel['title']}", target["expr"], target["legendFormat"])
+        for panel in PANELS
+        for target in panel["targets"]
+    ),
     *((f"alert {rule['alert']}", rule["expr"], "") for rule in RULES),
 ]  # fmt: skip
 
