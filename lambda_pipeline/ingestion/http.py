@@ -87,7 +87,7 @@ class _Failure(NamedTuple):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Nowhere: where a redirect leads, requests reads its body first, however long it is, also if told not to go."""
+        """Nowhere. Of a redirect that it knows of, requests reads the whole body, also if told not to follow it."""
 
 
 class HttpSession:
