@@ -31,6 +31,7 @@ pytestmark = pytest.mark.integration
 
 PASSWORD, WRONG = "pass phrase of the test", "another one entirely"
 DEADLINE = 60.0
+SHORT = 500  # milliseconds
 LISTENERS = ("SSL", "SASL_SSL", "SASL_PLAINTEXT")
 _PLAIN = f'org.apache.kafka.common.security.plain.PlainLoginModule required user_ingest="{PASSWORD}";'
 _SCRAM = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
@@ -119,13 +120,17 @@ class Connect:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._patch = monkeypatch
 
-    def __call__(self, given: Mapping[str, str], servers: str | None = None) -> KafkaConnection:
+    def __call__(
+        self, given: Mapping[str, str], servers: str | None = None, patience: int | None = None
+    ) -> KafkaConnection:
+        """At these brokers, which are waited for so long (milliseconds)."""
         for name in SETTINGS:
             self._patch.delenv(name, raising=False)
         for name, value in given.items():
             self._patch.setenv(name, value)
         settings = load_settings(None)
-        return KafkaConnection(servers or str(settings.kafka_bootstrap_servers), settings.kafka_security())
+        security = settings.kafka_security() | ({} if patience is None else {"bootstrap_timeout_ms": patience})
+        return KafkaConnection(servers or str(settings.kafka_bootstrap_servers), security)
 
 
 WAYS = [
@@ -181,7 +186,7 @@ def test_whoever_is_not_let_in_is_told_why_and_the_password_is_not_shown(
     protocol: str, others: dict[str, str | None], what: str,
 ) -> None:  # fmt: skip
     given = {name: value and value.format(stranger=guarded.stranger) for name, value in others.items()}
-    connection = connect(guarded.settings(protocol, **given))
+    connection = connect(guarded.settings(protocol, **given), patience=SHORT)
     with caplog.at_level(logging.DEBUG):
         for attempt in (
             lambda: ensure_topic(connection, "t", 1),
@@ -207,7 +212,7 @@ def test_whoever_is_not_let_in_is_told_why_and_the_password_is_not_shown(
 
 
 def test_the_name_in_the_certificate_must_be_the_brokers(guarded: Guarded, connect: Connect) -> None:
-    connection = connect(guarded.settings("SASL_SSL"), f"localhost:{guarded.ports['SASL_SSL']}")
+    connection = connect(guarded.settings("SASL_SSL"), f"localhost:{guarded.ports['SASL_SSL']}", SHORT)
     with pytest.raises(BrokerRefusedError, match="not trusted: Hostname mismatch"):
         find_topic(connection, "t")
 
@@ -215,15 +220,15 @@ def test_the_name_in_the_certificate_must_be_the_brokers(guarded: Guarded, conne
 def test_a_broker_that_does_not_speak_tls_is_told_from_one_that_is_away(guarded: Guarded, connect: Connect) -> None:
     given = guarded.settings("SASL_SSL")
     with pytest.raises(BrokerRefusedError, match=r"cannot be reached safely: .*TLS"):
-        find_topic(connect(given, f"127.0.0.1:{guarded.ports['SASL_PLAINTEXT']}"), "t")
+        find_topic(connect(given, f"127.0.0.1:{guarded.ports['SASL_PLAINTEXT']}", SHORT), "t")
     with pytest.raises(BrokerUnavailableError, match="is not answering"):
-        find_topic(connect(given, f"127.0.0.1:{free_port()}"), "t")
+        find_topic(connect(given, f"127.0.0.1:{free_port()}", SHORT), "t")
 
 
 def test_a_plain_client_is_not_answered(guarded: Guarded) -> None:
     for protocol in LISTENERS:
         with pytest.raises(BrokerUnavailableError, match="is not answering"):
-            find_topic(KafkaConnection(f"127.0.0.1:{guarded.ports[protocol]}"), "t")
+            find_topic(KafkaConnection(f"127.0.0.1:{guarded.ports[protocol]}", {"bootstrap_timeout_ms": SHORT}), "t")
 
 
 @pytest.mark.parametrize("command", ["speed", "ingest"])
