@@ -227,7 +227,6 @@ class Settings(BaseSettings):
                 shown.append(f"{field.alias}={'***' if isinstance(value, SecretStr) else value}")
         return " ".join(shown)
 
-
     def secrets(self) -> list[str]:
         """Every secret, and the passwords of those that are addresses: what no log may show."""
         found = []

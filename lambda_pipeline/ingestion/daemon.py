@@ -94,8 +94,8 @@ def run(
     is missed, counted by reason and never caught up, where its location's poll before is still under way, where the
     next slot has come as well, or where the publisher's spool is full. A report is logged every interval, but no
     more often than every minute nor less than every quarter of an hour, and at the end; `used` gives the requests of
-    today for it. `on_turn` is called at least every few seconds. The caller closes poller and publisher. Raises ValueError for an interval that is not a positive
-    whole number of seconds.
+    today for it. `on_turn` is called at least every few seconds. The caller closes poller and publisher. Raises
+    ValueError for an interval that is not a positive whole number of seconds.
     """
     polled = [location for location in locations if location.is_polled]
     loop = _Loop(polled, poller, publisher, stop)

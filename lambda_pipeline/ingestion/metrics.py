@@ -118,7 +118,10 @@ class IngestMetrics(Collector):
             "lambda_ingest_spool_bytes": ("Size of what the spool holds, refused ones included.", self._spool.bytes),
             "lambda_ingest_spool_limit_bytes": ("Size at which polling pauses.", self._spool.max_bytes),
             "lambda_ingest_memory_observations": ("Observations that are not on disk yet.", counts.in_memory),
-            "lambda_ingest_kafka_up": ("Whether all that waited for Kafka was sent since it was last away.", not self._publisher.is_kafka_away),
+            "lambda_ingest_kafka_up": (
+                "Whether all that waited for Kafka was sent since it was last away.",
+                not self._publisher.is_kafka_away,
+            ),
         }
         for name, (text, number) in counters.items():
             yield CounterMetricFamily(name, text, value=number)

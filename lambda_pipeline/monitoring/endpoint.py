@@ -42,7 +42,9 @@ class Monitor:
         PlatformCollector(registry=self.registry)
         build = Info("lambda_build", "The program that runs.", registry=self.registry)
         build.info({"service": self.service, "version": __version__})
-        healthy = Gauge("lambda_healthy", "Whether /healthz answers 200: a restart would not help.", registry=self.registry)
+        healthy = Gauge(
+            "lambda_healthy", "Whether /healthz answers 200: a restart would not help.", registry=self.registry
+        )
         healthy.set_function(lambda: self.pulse.health().is_healthy)
 
     def health(self) -> tuple[int, bytes]:
@@ -136,7 +138,9 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._answer(404, "text/plain; charset=utf-8", b"there are /metrics and /healthz\n")
 
-    do_HEAD = do_GET
+    def do_HEAD(self) -> None:
+        """The same, without its content."""
+        self.do_GET()
 
     def log_message(self, *_: object) -> None:
         """Nothing: it is asked all the time."""

@@ -23,10 +23,9 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class ConsoleFormatter(logging.Formatter):
     """For people. What would break the line is escaped; only a traceback takes lines of its own."""
 
-    converter = time.gmtime
-
     def __init__(self, redactor: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
         self._redactor = redactor
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name
@@ -74,9 +73,7 @@ class JsonFormatter(logging.Formatter):
         return value if value is None or isinstance(value, bool | int | float) else self._redactor(str(value))
 
 
-def configure_logs(
-    level: str, *, service: str = "", style: LogFormat = "console", secrets: Iterable[str] = ()
-) -> None:
+def configure_logs(level: str, *, service: str = "", style: LogFormat = "console", secrets: Iterable[str] = ()) -> None:
     """Everything that logs does so on stderr: our own from `level` on, libraries from WARNING on.
 
     As JSON also what would else end up there as plain text: Python's warnings, and what ends a thread or the process.

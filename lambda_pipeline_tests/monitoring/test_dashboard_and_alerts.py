@@ -1,10 +1,9 @@
-"""The Grafana dashboard and the alert rules name nothing that the daemons do not tell, and each alert says what to do."""
+"""Grafana's dashboard and the alert rules name nothing that the daemons do not tell; each alert says what to do."""
 
 import itertools
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -39,13 +38,15 @@ Exposed = dict[str, set[str]]
 
 
 @pytest.fixture(scope="module")
-def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exposed]:
+def exposed(tmp_path_factory: pytest.TempPathFactory) -> Exposed:
     """Every name that the daemons tell of, with its labels: both registries as the commands make them."""
     folder = tmp_path_factory.mktemp("ingest")
     ingest, speed = Monitor("ingest"), Monitor("speed")
     spool = Spool(folder / "spool.db", 1 << 20)
     publisher = Publisher({}, "t", spool, producer=FakeBroker())
-    ledger = QuotaLedger(folder / "quota.json", {"tomtom": 2500, "aqicn": None}, lambda: datetime(2025, 3, 5, tzinfo=UTC))
+    ledger = QuotaLedger(
+        folder / "quota.json", {"tomtom": 2500, "aqicn": None}, lambda: datetime(2025, 3, 5, tzinfo=UTC)
+    )
     counters = Poller(None, None, timedelta(hours=3)).counters
     demand = {"tomtom": 1, "aqicn": 1}
     ingest.registry.register(
@@ -58,7 +59,7 @@ def exposed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Exposed]:
             for sample in family.samples:
                 found[sample.name] |= sample.labels.keys()
     publisher.close()
-    yield found
+    return found
 
 
 def used(expression: str) -> tuple[dict[str, set[str]], set[str]]:
@@ -88,13 +89,16 @@ def used(expression: str) -> tuple[dict[str, set[str]], set[str]]:
 
 
 def test_expressions_are_taken_apart() -> None:
-    metrics, grouped = used('60 * sum by (a, b) (rate(x_total{kind!="q", le=~"1"}[5m])) / on (job) group_left (c) y > 0')
+    metrics, grouped = used(
+        '60 * sum by (a, b) (rate(x_total{kind!="q", le=~"1"}[5m])) / on (job) group_left (c) y > 0'
+    )
     assert metrics == {"x_total": {"kind", "le"}, "y": set()}
     assert grouped == {"a", "b", "c", "job"}
 
 
 EXPRESSIONS = [
-    *((f"panel {panel['title']}", target["expr"], target["legendFormat"]) for panel in PANELS for target in panel["targets"]),
+    *((f"panel {panel['title']}", target["expr"], target["legendFormat"])
+      for panel in PANELS for target in panel["targets"]),
     *((f"alert {rule['alert']}", rule["expr"], "") for rule in RULES),
 ]  # fmt: skip
 

@@ -186,9 +186,7 @@ def answering() -> int:
     return sum("process_request_thread" in thread.name for thread in threading.enumerate())
 
 
-def test_many_who_never_finish_asking_take_few_threads_and_only_for_a_while(
-    monitor: Monitor, port: int
-) -> None:
+def test_many_who_never_finish_asking_take_few_threads_and_only_for_a_while(monitor: Monitor, port: int) -> None:
     monitor.pulse.beat()
     before = answering()
     slow = [socket.create_connection(("127.0.0.1", port)) for _ in range(40)]

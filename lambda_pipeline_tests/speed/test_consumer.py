@@ -132,9 +132,14 @@ class Stage:
     def run(self) -> None:
         topic = Topic("observations", LOG, (0,))
         nobody = sa.create_engine("postgresql+psycopg://nowhere")
-        SpeedDaemon(nobody, KafkaConnection("nowhere:9"), topic, SpeedOptions("group", 2), metrics=self.metrics, pulse=self.pulse).run(
-            self.stop
-        )
+        SpeedDaemon(
+            nobody,
+            KafkaConnection("nowhere:9"),
+            topic,
+            SpeedOptions("group", 2),
+            metrics=self.metrics,
+            pulse=self.pulse,
+        ).run(self.stop)
 
 
 @pytest.fixture

@@ -46,9 +46,7 @@ def outcome(batch: MicroBatch, *, after: timedelta = timedelta(seconds=2), gaine
 
 
 def batch_of(count: int) -> MicroBatch:
-    return MicroBatch(
-        tuple(incoming(number, SLOT) for number in range(count)), (DEAD,), (Move(LEFT, 0, count + 1),)
-    )
+    return MicroBatch(tuple(incoming(number, SLOT) for number in range(count)), (DEAD,), (Move(LEFT, 0, count + 1),))
 
 
 def test_a_commit_is_counted_by_its_records_and_its_time(stage: Stage) -> None:
