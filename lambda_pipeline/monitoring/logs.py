@@ -23,10 +23,9 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class ConsoleFormatter(logging.Formatter):
     """For people. What would break the line is escaped; only a traceback takes lines of its own."""
 
-    converter = staticmethod(time.gmtime)
-
     def __init__(self, redactor: Redactor) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%SZ")
+        self.converter = time.gmtime
         self._redactor = redactor
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - the base class's name

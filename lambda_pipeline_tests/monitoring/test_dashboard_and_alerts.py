@@ -1,4 +1,4 @@
-"""Grafana's dashboard and the alert rules name nothing that no daemon tells, and each alert says what to do."""
+"""Grafana's dashboard and the alert rules name nothing that the daemons do not tell; each alert says what to do."""
 
 import itertools
 import json
@@ -97,11 +97,8 @@ def test_expressions_are_taken_apart() -> None:
 
 
 EXPRESSIONS = [
-    *(
-        (f"panel {panel['title']}", target["expr"], target["legendFormat"])
-        for panel in PANELS
-        for target in panel["targets"]
-    ),
+    *((f"panel {panel['title']}", target["expr"], target["legendFormat"])
+      for panel in PANELS for target in panel["targets"]),
     *((f"alert {rule['alert']}", rule["expr"], "") for rule in RULES),
 ]  # fmt: skip
 
