@@ -46,7 +46,7 @@ def test_every_setting_is_described_in_a_sentence() -> None:
 def test_every_secret_is_masked_by_its_type() -> None:
     assert {
         "tomtom_api_key", "aqicn_token", "database_url", "owner_database_url", "reader_database_url",
-        "dagster_database_url", "alert_webhook_url",
+        "dagster_database_url", "alert_webhook_url", "kafka_password",
     } == SECRETS  # fmt: skip
 
 
@@ -63,7 +63,8 @@ def test_the_defaults_are_the_designs() -> None:
     assert {name for name in NAMES if getattr(settings, name) is None} == {
         "tomtom_api_key", "aqicn_token", "kafka_bootstrap_servers", "database_url", "owner_database_url",
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
-        "alert_webhook_url",
+        "alert_webhook_url", "kafka_sasl_mechanism", "kafka_username", "kafka_password", "kafka_ca_file",
+        "kafka_certificate_file", "kafka_key_file",
     }  # fmt: skip
 
 
@@ -74,10 +75,20 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "kafka_topic": ("mine", "mine"),
     "kafka_consumer_group": ("mine", "mine"),
     "kafka_partitions": ("7", 7),
+    "kafka_security_protocol": ("SASL_SSL", "SASL_SSL"),
+    "kafka_sasl_mechanism": ("PLAIN", "PLAIN"),
+    "kafka_username": ("me", "me"),
+    "kafka_password": ("abc", SecretStr("abc")),
+    "kafka_ca_file": ("/ca.pem", Path("/ca.pem")),
+    "kafka_certificate_file": ("/me.pem", Path("/me.pem")),
+    "kafka_key_file": ("/me.key", Path("/me.key")),
     "database_url": (SECRET, SecretStr(SECRET)),
     "owner_database_url": (SECRET, SecretStr(SECRET)),
     "reader_database_url": (SECRET, SecretStr(SECRET)),
     "alert_webhook_url": (SECRET, SecretStr(SECRET)),
+    "alert_aqi_category": ("Hazardous", "Hazardous"),
+    "alert_traffic_level": ("4", 4),
+    "alert_minutes": ("10", 10),
     "dead_letter_days": ("7", 7),
     "run_days": ("30", 30),
     "dagster_database_url": (SECRET, SecretStr(SECRET.replace("postgresql", "postgresql+psycopg2"))),

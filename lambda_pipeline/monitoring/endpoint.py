@@ -77,6 +77,7 @@ class _Server(ThreadingHTTPServer):
 
     daemon_threads = True
     block_on_close = False
+    request_queue_size = 64  # the base class's 5 would keep a few who ask at once waiting for a second
     allow_reuse_port = False  # two daemons at one port would each be asked every now and then
 
     def __init__(self, host: str, port: int, monitor: Monitor) -> None:
