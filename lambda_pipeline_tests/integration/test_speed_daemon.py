@@ -52,7 +52,7 @@ def test_idle_it_notices_that_postgresql_was_restored(feed: Feed, monkeypatch: p
     feed.produce(seen(0), seen(1))
     feed.start()
     feed.wait_for(2)
-    with transaction(feed.database.writer) as connection:
+    with transaction(feed.database.owner) as connection:
         back = "update stream_offsets set next_offset = 1" if as_is == "set back" else "delete from stream_offsets"
         connection.execute(sa.text(back))
         connection.execute(sa.text("delete from realtime_data"))

@@ -57,7 +57,7 @@ def test_hours_that_come_and_are_published_do_not_let_the_speed_tables_grow(eage
             lambda before=before: vacuumed(eager, "realtime_data") > before["realtime_data"],
             "PostgreSQL vacuums realtime_data by itself",
         )
-    assert max(largest["realtime_data"]) < 2 * largest["realtime_data"][0]
+    assert max(largest["realtime_data"]) < 3 * largest["realtime_data"][0]  # five times, if nobody vacuumed
     assert max(largest["realtime_hourly"]) <= 4 * largest["realtime_hourly"][0]
 
 

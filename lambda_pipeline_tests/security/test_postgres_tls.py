@@ -85,8 +85,8 @@ def test_a_server_that_is_not_trusted_or_does_not_take_plain_clients_is_refused_
     assert PASSWORD not in str(caught.value)
     assert "sslmode" in caught.value.next_action
     result = call("status", DATABASE_URL=url, KAFKA_BOOTSTRAP_SERVERS="127.0.0.1:1")
-    assert result.code == 1
-    assert "error: PostgreSQL is not answering" in result.err
+    assert result.code == 2
+    assert "! PostgreSQL is not answering" in result.out
     assert "Traceback" not in result.text
     assert PASSWORD not in result.text
 

@@ -27,6 +27,7 @@ WRITES: dict[str, set[str]] = {
     "catch_up": {"INSERT", "DELETE"},
     "city_hourly": {"INSERT", "UPDATE"},
     "computed_days": {"INSERT", "UPDATE", "DELETE"},
+    "daemons": {"INSERT", "UPDATE", "DELETE"},
     "dead_letters": {"INSERT", "UPDATE", "DELETE"},
     "deployment": {"INSERT", "UPDATE"},
     "latest_observations": {"INSERT", "UPDATE"},
