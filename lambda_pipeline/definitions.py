@@ -3,12 +3,13 @@
 import dagster as dg
 
 from lambda_pipeline.automation.failures import build_failure_sensor
-from lambda_pipeline.automation.jobs import build_job, resources
-from lambda_pipeline.automation.schedules import build_schedules
+from lambda_pipeline.automation.jobs import build_archive_job, build_job, resources
+from lambda_pipeline.automation.schedules import build_archive_schedule, build_schedules
 from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
 from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
 from lambda_pipeline.automation.webhook import Webhook
 from lambda_pipeline.automation.workers import signing_executor
+from lambda_pipeline.batch.archive import build_archive, build_archive_check
 from lambda_pipeline.batch.assets import build_assets
 from lambda_pipeline.batch.checks import build_checks
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
@@ -18,12 +19,13 @@ settings = load_settings()
 city = (settings.city.timezone, settings.history_start)
 alerts = settings.alert_webhook_url
 batch_layer = build_job()
+archive = build_archive_job()
 
 defs = dg.Definitions(
-    assets=[*SURROUNDINGS, *build_assets(*city)],
-    asset_checks=build_checks(*city),
-    jobs=[batch_layer],
-    schedules=build_schedules(batch_layer, *city),
+    assets=[*SURROUNDINGS, *build_assets(*city), build_archive(*city)],
+    asset_checks=[*build_checks(*city), build_archive_check(*city)],
+    jobs=[batch_layer, archive],
+    schedules=[*build_schedules(batch_layer, *city), build_archive_schedule(archive, *city)],
     sensors=[
         build_stale_hours_sensor(batch_layer, *city),
         build_speed_layer_sensor(),
