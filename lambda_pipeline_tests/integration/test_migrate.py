@@ -197,7 +197,7 @@ def test_every_role_may_ask_for_the_version(database: Database) -> None:
 # ---------------------------------------------------------------- roles
 
 TABLES = [
-    "catch_up", "observed_peak_rules",
+    "catch_up", "observed_peak_rules", "raw_archives", "archive_leftovers",
     "deployment", "locations", "aqi_bands", "traffic_levels", "peak_windows", "log_partitions", "stream_offsets",
     "raw_frontier", "log_gaps", "dead_letters", "raw_data", "raw_hours", "batch_coverage", "published_hours",
     "computed_days", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "realtime_data",
