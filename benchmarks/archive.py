@@ -25,7 +25,7 @@ from psycopg import sql
 from benchmarks.batch.history import HOUR, PER_HOUR, fill_history
 from benchmarks.batch.instruments import peak_mib
 from benchmarks.observations import make_city
-from benchmarks.report import Row, Table, markdown, plain, ratios, replace_between, summary_table, with_spread
+from benchmarks.report import Row, markdown, plain, ratios, replace_between, summary_table, with_spread
 from benchmarks.servers import EMPTY, Database, make_template
 from benchmarks.speed import PAGE
 from benchmarks.stamp import machine, server
@@ -63,8 +63,8 @@ def main() -> None:
         stamp = [
             f"{machine(options.runs)}, lowest to highest in parentheses.",
             server(database),
-            f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up: every reading of a "
-            "station differs from the one before. PostgreSQL's indexes were built at once, as small as they get.",
+            f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up: every reading of "
+            "a station differs from the one before. PostgreSQL's indexes were built at once, as small as they get.",
         ]
     table = summary_table(goal_rows(figures))
     print(plain(table))
@@ -83,8 +83,8 @@ def goal_rows(figures: Figures) -> list[Row]:
         Row(
             "an observation in the archive",
             with_spread(figures["bytes"], " bytes", 1),
-            f"in PostgreSQL {median(figures['bytes.table']):,.0f} bytes, {median(figures['bytes.indexes']):,.0f} of them "
-            "in indexes",
+            f"in PostgreSQL {median(figures['bytes.table']):,.0f} bytes, {median(figures['bytes.indexes']):,.0f} of "
+            "them in indexes",
             f"{smaller:.1f} times smaller", "10 times smaller or better", smaller >= 10,
         ),
         Row(

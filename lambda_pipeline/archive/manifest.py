@@ -115,5 +115,5 @@ def old_leftovers(connection: sa.Connection, left_for: timedelta) -> Sequence[st
 
 def _of_row(row: sa.Row[Any]) -> Manifest:
     values = dict(row._mapping)
-    covered = {int(partition): int(offset) for partition, offset in values.pop("covered").items()}  # JSON's keys are text
+    covered = {int(key): int(offset) for key, offset in values.pop("covered").items()}  # JSON's keys are text
     return Manifest(covered=covered, **values)

@@ -1,4 +1,4 @@
-"""Writes a day's file: out of PostgreSQL by COPY, batch by batch, so that memory stays flat however large the day is."""
+"""Writes a day's file: out of PostgreSQL by COPY, piece by piece, so that memory stays flat however large the day."""
 
 import io
 import json
@@ -132,10 +132,10 @@ def _read(database: sa.Connection, day: date, contents: _Contents) -> Iterator[p
     run_script(database, sql_text("batch/plan_by_index"))
     statement = sql("archive/read_day").compile(dialect=database.dialect)
     values = {"day": day, "start_at": contents.start_at, "end_at": contents.end_at}
-    with driver_connection(database).cursor() as cursor:
-        with cursor.copy(f"copy ({statement}) to stdout (format csv)".encode(), values) as copy:
-            for block in _blocks(copy):
-                yield _parse(block)
+    copying = f"copy ({statement}) to stdout (format csv)".encode()
+    with driver_connection(database).cursor() as cursor, cursor.copy(copying, values) as copy:
+        for block in _blocks(copy):
+            yield _parse(block)
 
 
 def _blocks(rows: Iterable[bytes | memoryview]) -> Iterator[bytes]:

@@ -72,7 +72,7 @@ def run_backfill(
     closed_only: bool = False,
     progress: Progress | None = None,
 ) -> BackfillReport:
-    """Materialize the city days [first, until) of some assets, or of the batch layer's five, in one run in this process.
+    """Materialize the city days [first, until) of some assets, or the batch layer's five, in one run in this process.
 
     `raw_archive` by itself is a run of its own job, beside which the days may be recomputed.
 

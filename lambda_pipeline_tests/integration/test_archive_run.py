@@ -114,7 +114,9 @@ def test_a_damaged_day_fails_the_check_and_is_written_anew_by_the_next_run(
     where.overwrite(path, where.bytes_of(path)[:-1])
     (failed,) = archive(jakarta).failed_checks
     assert (failed.asset, failed.name, failed.is_error) == ("raw_archive", "archive_agrees", True)
-    assert failed.text.startswith(f"1 of 3 archived days are wrong; first: the archive of 2025-03-04 is damaged ({path})")
+    assert failed.text.startswith(
+        f"1 of 3 archived days are wrong; first: the archive of 2025-03-04 is damaged ({path})"
+    )
     again = archive(jakarta)
     assert (again.assets["raw_archive"]["days_written"], again.failed_checks) == (1, [])
 
