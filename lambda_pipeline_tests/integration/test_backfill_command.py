@@ -9,7 +9,7 @@ import pytest
 from lambda_pipeline.stream.topic import Topic
 from lambda_pipeline_tests.cli.in_process import Call
 from lambda_pipeline_tests.integration.dagster_runs import PLACES, Produce
-from lambda_pipeline_tests.integration.serving_data import message
+from lambda_pipeline_tests.integration.serving.data import message
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration

@@ -19,7 +19,7 @@ from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.topic import Topic
 from lambda_pipeline_tests.automation.started_runs import started_run
 from lambda_pipeline_tests.integration.dagster_runs import PLACES, Produce, consume
-from lambda_pipeline_tests.integration.serving_data import message, some_days
+from lambda_pipeline_tests.integration.serving.data import message, some_days
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
 pytestmark = pytest.mark.integration

@@ -23,9 +23,9 @@ from lambda_pipeline.domain.peak_hours import PeakWindow
 from lambda_pipeline.serving.layer import ServingLayer
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.topic import Topic
-from lambda_pipeline_tests.integration import serving_data as data
 from lambda_pipeline_tests.integration.dagster_runs import consume
-from lambda_pipeline_tests.integration.serving_data import message, some_days
+from lambda_pipeline_tests.integration.serving import data
+from lambda_pipeline_tests.integration.serving.data import message, some_days
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
 pytestmark = pytest.mark.integration

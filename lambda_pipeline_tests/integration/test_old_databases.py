@@ -22,7 +22,7 @@ from lambda_pipeline_tests.integration.old_databases import (
     run,
     taken,
 )
-from lambda_pipeline_tests.integration.serving_data import Log, message
+from lambda_pipeline_tests.integration.serving.data import Log, message
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration

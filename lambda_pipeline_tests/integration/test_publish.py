@@ -1,6 +1,5 @@
 """Storing and publishing, step by step: frontiers, prepare, swap, imports and the tables of a day."""
 
-import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
@@ -9,17 +8,15 @@ import pytest
 import sqlalchemy as sa
 
 from lambda_pipeline.batch import publish as publish_module
-from lambda_pipeline.batch import raw_data
 from lambda_pipeline.batch.days import DayTable, compute_days
 from lambda_pipeline.batch.publish import HourToPublish, hours_to_publish, prepare, publish_hours, swap
-from lambda_pipeline.batch.raw_data import import_observations, load_frontiers, store_chunk
+from lambda_pipeline.batch.raw_data import import_observations
 from lambda_pipeline.errors import TransientError, UnionViolationError
 from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
     HOUR,
-    MALFORMED,
     NEXT_HOUR,
     ZONE,
     MemoryLog,
@@ -33,7 +30,6 @@ from lambda_pipeline_tests.integration.observations import (
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
-
 DAY_TABLES: tuple[DayTable, ...] = ("daily_aggregations", "peak_hours_analysis", "peak_hours")
 RESULTS = ("batch_aggregations", "city_hourly", "peak_hours", "peak_hours_analysis")
 LAST_HOUR = datetime(2025, 6, 2, 16, tzinfo=UTC)  # 23:00 in Jakarta
@@ -68,168 +64,6 @@ def results(database: Database, *tables: str) -> dict[str, list[tuple[object, ..
 def compute_all_days(database: Database) -> None:
     for table in DAY_TABLES:
         compute_days(database.writer, table, DAY, DAY_AFTER, "test")
-
-
-def daily(database: Database) -> list[tuple[object, ...]]:
-    return [tuple(row) for row in database.rows("select * from served_daily order by date, location")]
-
-
-def city_daily_is_fresh(database: Database) -> bool:
-    """Whether served_daily answers from the daily rows."""
-    query = (
-        "select publication >= (select max(publication) from published_hours h where h.city_date = c.city_date) "
-        "from computed_days c where table_name = 'daily_aggregations' and city_date = :day"
-    )
-    return bool(database.scalar(query, day=DAY))
-
-
-# ---------------------------------------------------------------- the frontier
-
-
-def test_storing_moves_the_frontier_and_counts_the_hours(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0), seen(6), seen(0, hour=NEXT_HOUR), MALFORMED)
-    assert log.store() == 3
-    assert load_frontiers(database.writer) == {log.partitions[0].id: 4}
-    counted = database.rows("select hour_start, rows, max_offset, city_date from raw_hours order by 1")
-    assert [tuple(row) for row in counted] == [(HOUR, 2, 1, DAY), (NEXT_HOUR, 1, 2, DAY)]
-    assert database.scalar("select count(*) from dead_letters") == 1
-
-
-def test_the_first_stored_values_and_position_of_a_key_never_change(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0, aqi=10), seen(0, aqi=20))
-    log.append(seen(0, aqi=30), partition=1)
-    assert log.store() == 1
-    assert log.store(partition=1) == 0
-    found = database.rows("select aqi_value, log_partition, log_offset from raw_data")
-    assert [tuple(row) for row in found] == [(10, log.partitions[0].id, 0)]
-    assert load_frontiers(database.writer) == {log.partitions[0].id: 2, log.partitions[1].id: 1}
-
-
-def test_a_row_is_stored_in_the_month_it_belongs_to(database: Database, log: MemoryLog) -> None:
-    months = [datetime(2025, 1, 31, 23, 59, tzinfo=UTC), datetime(2025, 2, 1, tzinfo=UTC), HOUR]
-    log.append(*(seen(0, hour=month) for month in months))
-    assert log.store() == 3
-    found = database.rows("select tableoid::regclass::text as part from raw_data order by timestamp")
-    assert [row.part for row in found] == ["raw_data_2025_01", "raw_data_2025_02", "raw_data_2025_06"]
-
-
-def test_a_chunk_that_another_run_stored_is_given_up(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0), seen(6), MALFORMED)
-    chunk = log.chunk({0: (0, 3)})
-    assert store_chunk(database.writer, chunk) == 2
-    before = contents(database)
-    assert store_chunk(database.writer, chunk) is None
-    assert contents(database) == before
-
-
-@pytest.mark.parametrize(
-    ("stored", "span"),
-    [(2, (0, 3)), (2, (1, 4)), (2, (3, 4)), (4, (0, 2))],
-    ids=["overlaps", "starts within", "leaves a hole", "lies behind"],
-)
-def test_a_chunk_that_does_not_start_at_the_frontier_is_given_up(
-    database: Database, log: MemoryLog, stored: int, span: tuple[int, int]
-) -> None:
-    log.append(*(seen(minute) for minute in range(4)))
-    log.store(stored)
-    before = contents(database)
-    assert store_chunk(database.writer, log.chunk({0: span})) is None
-    assert contents(database) == before
-
-
-def test_a_chunk_is_given_up_whole_if_one_of_its_partitions_was_stored(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0), partition=0)
-    log.append(seen(6), partition=1)
-    log.store(partition=1)
-    assert store_chunk(database.writer, log.chunk({0: (0, 1), 1: (0, 1)})) is None
-    assert keys(database, "raw_data") == [("Krukut", 6)]
-
-
-def test_of_runs_at_the_same_time_one_stores_and_the_others_give_up(database: Database, log: MemoryLog) -> None:
-    log.append(*(seen(minute) for minute in range(40)))
-    chunk = log.chunk({0: (0, 40)})
-    outcomes: list[int | None] = []
-    start = threading.Barrier(3)
-
-    def run() -> None:
-        start.wait()
-        outcomes.append(store_chunk(database.writer, chunk))
-
-    threads = [threading.Thread(target=run) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    assert sorted(outcomes, key=str) == [40, None, None]
-    assert database.scalar("select sum(rows) from raw_hours") == 40
-
-
-@pytest.mark.parametrize("step", ["_insert", "insert_dead_letters", "_move_frontier"])
-def test_a_chunk_that_fails_at_any_step_leaves_nothing(
-    database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, step: str
-) -> None:
-    log.append(seen(0), MALFORMED)
-    before = contents(database)
-    real = getattr(raw_data, step)
-
-    def fails(*args: object) -> None:
-        real(*args)
-        raise RuntimeError("the process dies here")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(raw_data, step, fails)
-        with pytest.raises(RuntimeError, match="dies here"):
-            log.store()
-    assert contents(database) == before
-    assert log.store() == 1
-
-
-# ---------------------------------------------------------------- files
-
-
-def test_an_import_gets_positions_of_its_own(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0))
-    log.store()
-    assert import_observations(database.writer, observed(database, seen(6), seen(12)), "import:a.csv") == 2
-    assert import_observations(database.writer, observed(database, seen(18)), "import:b.csv") == 1
-    found = database.rows(
-        "select p.topic, r.log_offset, r.source from raw_data r join log_partitions p on p.id = r.log_partition "
-        "order by r.timestamp"
-    )
-    assert [tuple(row) for row in found] == [
-        ("observations", 0, "kafka"),
-        ("import", 0, "import:a.csv"),
-        ("import", 1, "import:a.csv"),
-        ("import", 2, "import:b.csv"),
-    ]
-
-
-def test_importing_again_stores_nothing_but_moves_the_counter(database: Database) -> None:
-    rows = observed(database, seen(0, aqi=10), seen(6, aqi=20))
-    assert import_observations(database.writer, rows, "import:a.csv") == 2
-    assert import_observations(database.writer, rows, "import:a.csv") == 0
-    assert list(load_frontiers(database.writer).values()) == [4]
-    assert database.scalar("select sum(rows) from raw_hours") == 2
-
-
-def test_an_import_keeps_the_first_values(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0, aqi=10))
-    log.store()
-    rows = observed(database, seen(0, aqi=99), seen(6, aqi=20), seen(6, aqi=98))
-    assert import_observations(database.writer, rows, "import:a.csv") == 1
-    publish(database, HOUR)
-    assert served(database) == ("batch", 2, 30, 2, 0, 0)
-
-
-def test_an_import_is_served_from_its_publish_on(database: Database) -> None:
-    import_observations(database.writer, observed(database, seen(0, aqi=10)), "import:a.csv")
-    assert served(database) is None
-    assert stale(database) == [HOUR]
-    publish(database, HOUR)
-    assert served(database) == ("batch", 1, 10, 1, 0, 0)
-
-
-# ---------------------------------------------------------------- prepare and swap
 
 
 def test_a_publish_moves_the_hour_from_speed_to_batch(database: Database, log: MemoryLog) -> None:
@@ -531,169 +365,3 @@ def test_only_hours_of_the_asked_days_are_published(database: Database, log: Mem
     assert stale(database) == [LAST_HOUR]
     both = hours_to_publish(database.writer, DAY, DAY_AFTER + timedelta(days=1))
     assert [hour.hour_start for hour in both] == [LAST_HOUR, TOMORROWS_HOUR]
-
-
-# ---------------------------------------------------------------- the tables of a day
-
-
-def test_served_daily_is_the_same_before_and_after_the_day_is_computed(database: Database, log: MemoryLog) -> None:
-    morning = datetime(2025, 6, 1, 23, tzinfo=UTC)  # 06:00 in Jakarta, a peak hour
-    for place in ("Krukut", "Cinere", "Gunung"):
-        for step, hour in enumerate((morning, HOUR, LAST_HOUR)):
-            log.append(
-                seen(step, place, aqi=len(place) * (step + 1), hour=hour),
-                seen(30, place, speeds=(step * 10, 37), hour=hour),
-            )
-    log.append(seen(1, "Kemayoran"), seen(0, hour=TOMORROWS_HOUR, aqi=500))
-    log.consume()
-    from_speed = daily(database)
-    log.store()
-    publish(database, morning, HOUR, LAST_HOUR, TOMORROWS_HOUR)
-    from_hours = daily(database)
-    assert not city_daily_is_fresh(database)
-    compute_all_days(database)
-    assert city_daily_is_fresh(database)
-    from_days = daily(database)
-    assert from_days == from_hours
-    expected = "expected_count"  # only the batch layer's rows say how many were expected
-    columns = [name for name in database.rows("select * from served_daily limit 1")[0]._fields if name != expected]
-    where = [database.rows("select * from served_daily limit 1")[0]._fields.index(name) for name in columns]
-    assert [[row[i] for i in where] for row in from_speed] == [[row[i] for i in where] for row in from_days]
-
-
-def test_a_late_publish_makes_the_day_stale_until_it_is_computed_again(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0, aqi=10))
-    log.store()
-    publish(database, HOUR)
-    compute_all_days(database)
-    log.append(seen(6, aqi=30))
-    log.consume()
-    served_aqi = "select aqi_count, avg_aqi from served_daily"
-    assert tuple(database.rows(served_aqi)[0]) == (2, 20.0)
-    log.store()
-    publish(database, HOUR)
-    assert not city_daily_is_fresh(database)
-    assert tuple(database.rows(served_aqi)[0]) == (2, 20.0)
-    compute_all_days(database)
-    assert city_daily_is_fresh(database)
-    assert tuple(database.rows(served_aqi)[0]) == (2, 20.0)
-
-
-def test_a_late_event_in_the_speed_layer_makes_the_day_come_from_its_hours(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0, aqi=10))
-    log.store()
-    publish(database, HOUR)
-    compute_all_days(database)
-    log.append(seen(6, aqi=30), seen(12, aqi=20))
-    log.consume()
-    assert city_daily_is_fresh(database)
-    assert tuple(database.rows("select aqi_count, avg_aqi from served_daily")[0]) == (3, 20.0)
-
-
-def test_a_publish_while_the_day_is_computed_leaves_it_stale(
-    database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from lambda_pipeline.batch import days
-
-    log.append(seen(0, aqi=10))
-    log.store()
-    publish(database, HOUR)
-    real = days.sql
-
-    def interrupted(name: str) -> sa.TextClause:
-        if name == "batch/daily_aggregations":  # after the publication was noted
-            log.append(seen(6, aqi=30))
-            log.store()
-            publish(database, HOUR)
-        return real(name)
-
-    monkeypatch.setattr(days, "sql", interrupted)
-    compute_days(database.writer, "daily_aggregations", DAY, DAY_AFTER, "test")
-    assert not city_daily_is_fresh(database)
-    assert tuple(database.rows("select aqi_count, avg_aqi from served_daily")[0]) == (2, 20.0)
-
-
-def test_computing_a_day_leaves_the_others_alone(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0, hour=HOUR, aqi=10), seen(0, hour=TOMORROWS_HOUR, aqi=20))
-    log.store()
-    publish(database, HOUR, TOMORROWS_HOUR)
-    compute_days(database.writer, "daily_aggregations", DAY_AFTER, DAY_AFTER + timedelta(days=1), "test")
-    assert compute_days(database.writer, "daily_aggregations", DAY, DAY_AFTER, "test") == 1
-    found = database.rows("select date, avg_aqi from batch_aggregations where hour is null order by date")
-    assert [tuple(row) for row in found] == [(DAY, 10.0), (DAY_AFTER, 20.0)]
-
-
-def test_a_day_without_hours_has_no_rows(database: Database) -> None:
-    before = contents(database)
-    assert [compute_days(database.writer, table, DAY, DAY_AFTER, "test") for table in DAY_TABLES] == [0, 0, 0]
-    assert contents(database) == before
-
-
-def peak(database: Database) -> tuple[object, ...]:
-    compute_days(database.writer, "peak_hours", DAY, DAY_AFTER, "test")
-    columns = (
-        "peak_aqi_hour, peak_aqi_value, peak_aqi_location, peak_traffic_hour, peak_traffic_value, peak_traffic_location"
-    )
-    return tuple(database.rows(f"select {columns} from peak_hours where analysis_date = :day", day=DAY)[0])
-
-
-@pytest.mark.parametrize(
-    ("observations", "worst"),
-    [
-        (
-            [seen(0, "Krukut", aqi=10, level=5), seen(0, "Cinere", aqi=90, level=1)],
-            (10, 90.0, "Cinere", 10, 5.0, "Krukut"),
-        ),
-        (  # a tie: the earlier hour, even where its name comes later
-            [seen(0, "Krukut", aqi=90), seen(0, "Cinere", aqi=90, hour=NEXT_HOUR)],
-            (10, 90.0, "Krukut", None, None, None),
-        ),
-        (  # a tie within the hour: the name
-            [seen(0, "Krukut", level=4), seen(0, "Cinere", level=4)],
-            (None, None, None, 10, 4.0, "Cinere"),
-        ),
-        (  # the worst average, not the worst value
-            [seen(0, "Krukut", aqi=100), seen(6, "Krukut", aqi=0), seen(0, "Cinere", aqi=60)],
-            (10, 60.0, "Cinere", None, None, None),
-        ),
-        (  # an AQI of 0 is a value, a missing one is none
-            [seen(0, "Krukut"), seen(0, "Cinere", aqi=0)],
-            (10, 0.0, "Cinere", None, None, None),
-        ),
-        ([seen(0)], (None,) * 6),
-    ],
-    ids=["each measure its own", "earlier hour", "name", "average", "zero", "nothing measured"],
-)
-def test_the_worst_hour_and_place_of_a_day(
-    database: Database, log: MemoryLog, observations: list, worst: tuple[object, ...]
-) -> None:
-    log.append(*observations)
-    log.store()
-    publish(database, *stale(database))
-    assert peak(database) == worst
-
-
-def test_the_worst_hour_follows_a_publish(database: Database, log: MemoryLog) -> None:
-    log.append(seen(0, aqi=50))
-    log.store()
-    publish(database, HOUR)
-    assert peak(database)[:3] == (10, 50.0, "Krukut")
-    log.append(seen(0, "Cinere", aqi=80, hour=NEXT_HOUR))
-    log.store()
-    publish(database, NEXT_HOUR)
-    assert peak(database)[:3] == (11, 80.0, "Cinere")
-    assert database.scalar("select count(*) from peak_hours") == 1
-
-
-def test_peak_hours_analysis_has_a_row_per_location_and_hour(database: Database, log: MemoryLog) -> None:
-    morning = datetime(2025, 6, 1, 23, tzinfo=UTC)
-    log.append(seen(0, aqi=10, level=2, hour=morning), seen(6, aqi=20, hour=morning), seen(0, level=4))
-    log.store()
-    publish(database, morning, HOUR)
-    assert compute_days(database.writer, "peak_hours_analysis", DAY, DAY_AFTER, "test") == 2
-    columns = "date, hour, hour_start, location, avg_traffic_level, avg_aqi_value, is_peak_hour, total_records"
-    found = database.rows(f"select {columns} from peak_hours_analysis order by hour_start")
-    assert [tuple(row) for row in found] == [
-        (DAY, 6, morning, "Krukut", 2.0, 15.0, True, 2),
-        (DAY, 10, HOUR, "Krukut", 4.0, None, False, 1),
-    ]

@@ -20,7 +20,7 @@ from lambda_pipeline.domain.peak_hours import (
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, congestion_ratio, traffic_level, traffic_level_name
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline_tests.integration.observations import HOUR
-from lambda_pipeline_tests.integration.serving_data import Log, message
+from lambda_pipeline_tests.integration.serving.data import Log, message
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration

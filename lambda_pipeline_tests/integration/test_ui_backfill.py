@@ -19,7 +19,7 @@ from dagster._utils.hosted_user_process import recon_job_from_origin
 from lambda_pipeline.automation.workers import PROCESS_TAG
 from lambda_pipeline.batch.assets import ASSET_NAMES
 from lambda_pipeline_tests.integration.dagster_runs import PLACES, Produce
-from lambda_pipeline_tests.integration.serving_data import some_days
+from lambda_pipeline_tests.integration.serving.data import some_days
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration

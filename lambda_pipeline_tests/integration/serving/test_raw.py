@@ -16,8 +16,8 @@ from lambda_pipeline.serving.choices import Format, What
 from lambda_pipeline.serving.export import export, export_raw
 from lambda_pipeline.serving.layer import ServingLayer
 from lambda_pipeline.serving.raw_choice import EVERYTHING, Half, RawFilter, RawSort
-from lambda_pipeline_tests.integration import serving_data as data
-from lambda_pipeline_tests.integration.serving_data import Log, message
+from lambda_pipeline_tests.integration.serving import data
+from lambda_pipeline_tests.integration.serving.data import Log, message
 from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
