@@ -90,9 +90,7 @@ def _contents(database: sa.Connection, day: date) -> _Contents | None:
     return _Contents(row.start_at, row.end_at, row.rows, covered, find_manifest(database, day))
 
 
-def _write(
-    database: sa.Connection, store: Store, path: str, day: date, contents: _Contents, run_id: str
-) -> Manifest:
+def _write(database: sa.Connection, store: Store, path: str, day: date, contents: _Contents, run_id: str) -> Manifest:
     schema = described({"city_date": day.isoformat(), "covered": json.dumps(contents.covered)})
     rows = 0
 

@@ -59,6 +59,4 @@ def survey(
     if stores:
         unread = check_retention(engine, connection, topic_name, now).unread
     days = stale_archives(engine, first, until, everything=everything) if archives else []
-    return Survey(
-        unread, len(hours), sum(hour.rows for hour in hours), speed, len(days), sum(day.rows for day in days)
-    )
+    return Survey(unread, len(hours), sum(hour.rows for hour in hours), speed, len(days), sum(day.rows for day in days))

@@ -161,7 +161,9 @@ def test_resources_are_exactly_these(shown: ModuleType) -> None:
 
 
 def test_resources_keep_no_secret_where_dagster_would_show_it() -> None:
-    fields = {name for kind in (ArchiveResource, DatabaseResource, LogResource, ServingResource) for name in kind.model_fields}
+    fields = {
+        name for kind in (ArchiveResource, DatabaseResource, LogResource, ServingResource) for name in kind.model_fields
+    }
     assert fields == {"accept_loss"}
 
 

@@ -141,7 +141,9 @@ ODD = (  # location, timestamp, source, latitude, current_speed, congestion_rati
 )
 
 
-def test_odd_values_come_back_to_the_last_bit(database: Database, in_a_folder: Archive, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_odd_values_come_back_to_the_last_bit(
+    database: Database, in_a_folder: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(write, "_BLOCK", 100)  # a row or two at a time
     with transaction(database.owner) as connection:
         connection.execute(sa.text("select ensure_raw_partition('2025-06-02Z')"))
@@ -191,12 +193,16 @@ def test_the_columns_are_the_tables_with_their_types_and_what_may_be_missing(dat
         "select attname, format_type(atttypid, atttypmod) as type, not attnotnull as nullable from pg_attribute "
         "where attrelid = 'raw_data'::regclass and attnum > 0 and not attisdropped"
     )
-    expected = {row.attname: (types[row.type], row.nullable) for row in rows if row.attname not in ("id", "is_processed")}
+    expected = {
+        row.attname: (types[row.type], row.nullable) for row in rows if row.attname not in ("id", "is_processed")
+    }
     assert {field.name: (str(field.type), field.nullable) for field in SCHEMA} == expected
     assert tuple(SCHEMA.names) == COLUMNS
 
 
-def test_the_file_says_what_it_is(database: Database, log: MemoryLog, where: Where, archive: Archive, tmp_path: Path) -> None:
+def test_the_file_says_what_it_is(
+    database: Database, log: MemoryLog, where: Where, archive: Archive, tmp_path: Path
+) -> None:
     manifest = archived(archive)
     copy = tmp_path / "copy.parquet"
     copy.write_bytes(where.bytes_of(manifest.path))
@@ -212,7 +218,9 @@ def test_the_file_says_what_it_is(database: Database, log: MemoryLog, where: Whe
     assert manifest.path.startswith("raw_data/2025/2025-06-02-")
 
 
-def test_a_day_of_which_nothing_is_stored_has_no_archive(database: Database, log: MemoryLog, where: Where, archive: Archive) -> None:
+def test_a_day_of_which_nothing_is_stored_has_no_archive(
+    database: Database, log: MemoryLog, where: Where, archive: Archive
+) -> None:
     assert archive.write(DAY_AFTER, "a run") is None
     assert (where.paths(), leftovers(database), visible(archive, DAY_AFTER)) == ([], [], None)
 
@@ -234,7 +242,9 @@ def test_columns_and_locations_may_be_chosen(database: Database, log: MemoryLog,
         for columns in (["aqi_value", "timestamp"], ["location"], ["log_offset"]):
             expected = [{name: row[name] for name in columns} for row in everything if row["location"] in places]
             assert rows_of(archive, manifest, columns=columns, locations=places) == expected
-    assert rows_of(archive, manifest, locations=["Gunung"]) == [row for row in everything if row["location"] == "Gunung"]
+    assert rows_of(archive, manifest, locations=["Gunung"]) == [
+        row for row in everything if row["location"] == "Gunung"
+    ]
 
 
 @pytest.mark.usefixtures("small_groups")
@@ -298,7 +308,9 @@ def test_what_is_stored_while_a_day_is_written_is_not_in_it_and_makes_it_stale(
     assert stale(database) == [(DAY, 97)]
 
 
-def test_a_newer_frontier_without_a_row_of_the_day_leaves_it_fresh(database: Database, log: MemoryLog, in_a_folder: Archive) -> None:
+def test_a_newer_frontier_without_a_row_of_the_day_leaves_it_fresh(
+    database: Database, log: MemoryLog, in_a_folder: Archive
+) -> None:
     archived(in_a_folder)
     log.append(seen(0, hour=HOUR + timedelta(days=3)), b"{")
     log.store()
@@ -355,7 +367,9 @@ def test_a_crash_between_file_and_manifest_leaves_the_day_as_it_was(
     assert len(rows_of(archive, after)) == 97
 
 
-def test_a_table_that_lost_rows_does_not_replace_a_full_file(database: Database, log: MemoryLog, where: Where, archive: Archive) -> None:
+def test_a_table_that_lost_rows_does_not_replace_a_full_file(
+    database: Database, log: MemoryLog, where: Where, archive: Archive
+) -> None:
     before = archived(archive)
     change(database, "delete from raw_data where log_offset < 10")
     with pytest.raises(ArchiveMismatchError, match="raw_data holds 86 rows of 2025-06-02, and raw_hours counted 96"):

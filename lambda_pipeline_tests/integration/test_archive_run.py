@@ -55,7 +55,9 @@ def manifests(database: Database) -> list[tuple[object, ...]]:
 
 
 @pytest.mark.usefixtures("observed")
-def test_without_a_place_a_run_succeeds_does_nothing_and_materializes_nothing(database: Database, jakarta: City) -> None:
+def test_without_a_place_a_run_succeeds_does_nothing_and_materializes_nothing(
+    database: Database, jakarta: City
+) -> None:
     store(jakarta)
     report = archive(jakarta)
     assert (report.assets, report.partitions, report.failed_checks) == ({}, {}, [])
@@ -168,7 +170,8 @@ def test_a_night_asks_for_the_days_that_are_over_and_stale(
     name(monkeypatch, in_folder(tmp_path))
     found, _ = tick(night(last))
     ranges = [
-        (one.tags["dagster/asset_partition_range_start"], one.tags["dagster/asset_partition_range_end"]) for one in found
+        (one.tags["dagster/asset_partition_range_start"], one.tags["dagster/asset_partition_range_end"])
+        for one in found
     ]
     assert ranges == [("2025-03-11", "2025-03-11"), ("2025-03-09", "2025-03-09"), ("2025-03-07", "2025-03-07")]
     assert len({one.run_key for one in found}) == 3
