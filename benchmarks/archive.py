@@ -63,7 +63,7 @@ def main() -> None:
         stamp = [
             f"{machine(options.runs)}, lowest to highest in parentheses.",
             server(database),
-            f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up: every reading of "
+            f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up: each reading of "
             "a station differs from the one before. PostgreSQL's indexes were built at once, as small as they get.",
         ]
     table = summary_table(goal_rows(figures))

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -131,5 +132,5 @@ def _damaged(manifest: Manifest, found: str) -> ArchiveDamagedError:
     day = manifest.city_date
     return ArchiveDamagedError(
         f"the archive of {day} is damaged ({manifest.path}): {found}.",
-        f"Write it anew: `lambda-pipeline backfill --from {day} --to DAY-AFTER --asset raw_archive --all`.",
+        f"Write it anew: `lambda-pipeline backfill --from {day} --to {day + timedelta(days=1)} --asset raw_archive --all`.",
     )

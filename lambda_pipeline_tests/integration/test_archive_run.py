@@ -65,7 +65,7 @@ def test_without_a_place_a_run_succeeds_does_nothing_and_materializes_nothing(
     with dg.DagsterInstance.get() as instance:
         (run, *_) = instance.get_runs()
         assert (run.job_name, run.status) == (ARCHIVE_JOB_NAME, dg.DagsterRunStatus.SUCCESS)
-        said = [event.message for event in instance.all_logs(run.run_id)]
+        said = [event.user_message for event in instance.all_logs(run.run_id)]
     assert any("No archive is configured (LAMBDA_ARCHIVE_URL)." in line for line in said)
 
 
