@@ -196,6 +196,12 @@ def test_dagsters_own_validation_finds_nothing_wrong(tmp_path: Path) -> None:
     assert result.code == 0, result.text
 
 
+def test_a_run_worker_does_not_wait_for_the_archives_libraries(tmp_path: Path) -> None:
+    program = "import sys, lambda_pipeline.definitions; print({'pyarrow', 'pandas'} & sys.modules.keys())"
+    result = run_python(tmp_path, "-W", "ignore", "-c", program)
+    assert (result.code, result.out) == (0, "set()\n"), result.text
+
+
 # ---------------------------------------------------------------- partitions
 
 
