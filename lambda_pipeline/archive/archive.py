@@ -1,5 +1,6 @@
 """The archive of a database: what is written, read and found of whole days."""
 
+import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, timedelta
 
@@ -12,8 +13,10 @@ from lambda_pipeline.archive.place import Place, S3Access
 from lambda_pipeline.archive.read import Totals, day_totals, read_day, verify
 from lambda_pipeline.archive.store import Store
 from lambda_pipeline.archive.write import archive_day
-from lambda_pipeline.errors import ArchiveDamagedError
+from lambda_pipeline.errors import ArchiveDamagedError, ArchiveUnavailableError
 from lambda_pipeline.storage.engine import transaction
+
+logger = logging.getLogger(__name__)
 
 
 class Archive:
@@ -49,11 +52,16 @@ class Archive:
             raise
 
     def remove_leftovers(self, left_for: timedelta = LEFT_FOR) -> int:
-        """Remove the files that no manifest has named for so long; returns how many."""
+        """Remove the files that no manifest has named for so long; returns how many. What cannot be removed waits."""
+        removed = 0
         with transaction(self._engine, read_only=True) as connection:
             paths = manifests.old_leftovers(connection, left_for)
         for path in paths:
-            self.store.remove(path)
-            with transaction(self._engine) as connection:
-                manifests.forget_leftover(connection, path)
-        return len(paths)
+            try:
+                with transaction(self._engine) as connection:  # together: a run that is about to name it must wait
+                    if manifests.forget_leftover(connection, path):
+                        self.store.remove(path)
+                        removed += 1
+            except ArchiveUnavailableError as error:
+                logger.warning("%s", error)
+        return removed

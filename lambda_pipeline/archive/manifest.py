@@ -68,7 +68,8 @@ def stale_archives(engine: sa.Engine, first: date, until: date, *, everything: b
 def replace_manifest(engine: sa.Engine, new: Manifest, before: Manifest | None) -> bool:
     """Make `new` the day's archive, in one transaction; False if another run did so since `before` was read.
 
-    The file of before, if any, is left over from then on, and the new one no longer.
+    The file of before, if any, is left over from then on, and the new one no longer. False also if it was left over
+    for so long that it was removed.
     """
     values = {
         "city_date": new.city_date, "version": new.version, "path": new.path, "rows": new.rows, "bytes": new.bytes,
@@ -78,9 +79,10 @@ def replace_manifest(engine: sa.Engine, new: Manifest, before: Manifest | None) 
 
     def replace() -> bool:
         with transaction(engine) as connection:
-            if connection.execute(sql("archive/replace_manifest"), values).one_or_none() is None:
+            is_kept = forget_leftover(connection, new.path)
+            if not is_kept or connection.execute(sql("archive/replace_manifest"), values).one_or_none() is None:
+                connection.get_transaction().rollback()  # type: ignore[union-attr]
                 return False
-            forget_leftover(connection, new.path)
             if before is not None:
                 note_leftover(connection, before.path)
         return True
@@ -102,9 +104,10 @@ def note_leftover(connection: sa.Connection, path: str) -> None:
     )
 
 
-def forget_leftover(connection: sa.Connection, path: str) -> None:
-    """A manifest names it, or it is gone."""
-    connection.execute(sa.text("delete from archive_leftovers where path = :path"), {"path": path})
+def forget_leftover(connection: sa.Connection, path: str) -> bool:
+    """A manifest names it, or it is removed in this transaction; False if somebody else did either before."""
+    statement = sa.text("delete from archive_leftovers where path = :path")
+    return bool(connection.execute(statement, {"path": path}).rowcount)
 
 
 def old_leftovers(connection: sa.Connection, left_for: timedelta) -> Sequence[str]:

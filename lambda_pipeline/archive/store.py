@@ -47,7 +47,7 @@ class Store:
                     sink = _Sink(stream)
                     fill(sink)
                 if self.place.kind == "folder":
-                    _make_durable(Path(whole))
+                    _make_durable(Path(whole), Path(self.place.root))
         except BaseException:
             with suppress(ArchiveUnavailableError):
                 self.remove(path)
@@ -119,9 +119,9 @@ class _Sink(io.RawIOBase):
         return Stored(self._length, self._digest.hexdigest())
 
 
-def _make_durable(path: Path) -> None:
-    """A manifest in the database must not outlive its file in a power cut."""
-    for one in (path, path.parent):
+def _make_durable(path: Path, root: Path) -> None:
+    """A manifest in the database must not outlive its file in a power cut, nor the folders that were made for it."""
+    for one in (path, *(folder for folder in path.parents if folder.is_relative_to(root))):
         handle = os.open(one, os.O_RDONLY)
         try:
             os.fsync(handle)

@@ -77,7 +77,7 @@ def archive_day(engine: sa.Engine, store: Store, day: date, run_id: str) -> Mani
         return None
     verify(store, new)
     if not replace_manifest(engine, new, contents.before):
-        raise ArchiveContentionError(f"another run archived {day} meanwhile.", "It will be tried again.")
+        raise ArchiveContentionError(f"another run archived {day} meanwhile.", "Try again; the day is whole.")
     return new
 
 

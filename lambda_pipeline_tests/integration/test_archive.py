@@ -407,6 +407,37 @@ def test_two_runs_over_one_day_leave_one_archive_and_the_later_one_says_so(
     assert visible(in_a_folder).version == 2  # type: ignore[union-attr]
 
 
+def test_a_file_that_was_removed_as_a_leftover_before_it_was_named_is_never_visible(
+    database: Database, log: MemoryLog, where: Where, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = archive.store.examine
+
+    def late(path: str) -> Stored:
+        found = real(path)
+        assert archive.remove_leftovers(NOW) == 1
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(archive.store, "examine", late)
+        patch.setattr(write, "verify", lambda store, new: store.examine(new.path))
+        with pytest.raises(ArchiveContentionError):
+            archive.write(DAY, "a run that took days")
+    assert (visible(archive), where.paths(), leftovers(database)) == (None, [], [])
+
+
+def test_a_leftover_that_cannot_be_removed_waits(
+    database: Database, log: MemoryLog, in_a_folder: Archive, tmp_path: Path
+) -> None:
+    before = archived(in_a_folder)
+    archived(in_a_folder)
+    folder = tmp_path / "archive" / before.path
+    folder.unlink()
+    folder.mkdir()  # what no file can be removed from
+    assert (in_a_folder.remove_leftovers(NOW), leftovers(database)) == (0, [before.path])
+    folder.rmdir()
+    assert (in_a_folder.remove_leftovers(NOW), leftovers(database)) == (1, [])
+
+
 def spoil_nothing_back(where: Where, manifest: Manifest) -> None:
     """The control: all is right."""
     where.overwrite(manifest.path, where.bytes_of(manifest.path))
