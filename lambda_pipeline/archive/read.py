@@ -129,8 +129,8 @@ def _may_hold(group: pq.RowGroupMetaData, locations: Collection[str]) -> bool:
 
 
 def _damaged(manifest: Manifest, found: str) -> ArchiveDamagedError:
-    day = manifest.city_date
+    day, after = manifest.city_date, manifest.city_date + timedelta(days=1)
     return ArchiveDamagedError(
         f"the archive of {day} is damaged ({manifest.path}): {found}.",
-        f"Write it anew: `lambda-pipeline backfill --from {day} --to {day + timedelta(days=1)} --asset raw_archive --all`.",
+        f"Write it anew: `lambda-pipeline backfill --from {day} --to {after} --asset raw_archive --all`.",
     )

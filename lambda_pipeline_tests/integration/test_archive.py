@@ -46,7 +46,7 @@ from lambda_pipeline_tests.servers import Database
 pytestmark = pytest.mark.integration
 
 PLACES = ("Cinere", "GBK, Gelora", "Gunung", "Krukut")
-NONE, NOW = timedelta(days=999), timedelta()
+NOW = timedelta()
 
 
 @pytest.fixture
