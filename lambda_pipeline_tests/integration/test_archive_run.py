@@ -20,7 +20,7 @@ from lambda_pipeline.stream.topic import Topic
 from lambda_pipeline_tests.cli.in_process import Call
 from lambda_pipeline_tests.integration.dagster_runs import PLACES, Produce
 from lambda_pipeline_tests.integration.object_store import Where, in_folder
-from lambda_pipeline_tests.integration.serving_data import message
+from lambda_pipeline_tests.integration.serving.data import message
 from lambda_pipeline_tests.servers import HISTORY_START, Database
 
 pytestmark = pytest.mark.integration
