@@ -136,9 +136,9 @@ def _read(database: sa.Connection, day: date, contents: _Contents) -> Iterator[p
             yield _parse(block)
 
 
-def _blocks(rows: Iterable[bytes | memoryview]) -> Iterator[bytes]:
+def _blocks(rows: Iterable[bytes | bytearray | memoryview]) -> Iterator[bytes]:
     """COPY hands over row by row; some thousands of them together are worth parsing."""
-    held: list[bytes | memoryview] = []
+    held: list[bytes | bytearray | memoryview] = []
     length = 0
     for row in rows:
         held.append(row)

@@ -113,6 +113,7 @@ def test_an_upgrade_counts_the_bands_of_hours_that_were_published_before(databas
         "alter table city_hourly drop column aqi_locations, drop column traffic_locations",
         "drop function aqi_rank, aqi_limits, traffic_rank cascade",
         "drop index dead_letters_newest",
+        "drop table raw_archives, archive_leftovers",
         "update schema_version set version_num = '0004'",
     )
     assert upgrade(database.owner).before == "0004"
