@@ -64,8 +64,8 @@ def main() -> None:
             f"{machine(options.runs)}, lowest to highest in parentheses.",
             server(database),
             f"A day of {options.locations:,} locations, {PER_HOUR} observations an hour each, made up out of "
-            "few distinct values, which compress better than a real city's. PostgreSQL's indexes were built at once, as "
-            "small as they get.",
+            "few distinct values, which compress better than a real city's. PostgreSQL's indexes were built at once, "
+            "as small as they get.",
         ]
     table = summary_table(goal_rows(figures))
     print(plain(table))
