@@ -89,6 +89,22 @@ class BatchRunFailedError(TerminalError):
     """A batch run failed because of what one of its checks found."""
 
 
+class ArchiveUnavailableError(TransientError):
+    """The archive's folder or object store cannot be reached, read or written. Nothing was changed."""
+
+
+class ArchiveContentionError(TransientError):
+    """Another run replaced the archive of a day while this one wrote it. Nothing was changed."""
+
+
+class ArchiveDamagedError(TerminalError):
+    """A file of the archive is not what its manifest says, or is gone."""
+
+
+class ArchiveMismatchError(TerminalError):
+    """raw_data does not hold the rows of a day that it should. Nothing was archived."""
+
+
 class StaleOffsetsError(TransientError):
     """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
 

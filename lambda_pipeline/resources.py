@@ -14,6 +14,7 @@ from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
 from lambda_pipeline.stream.client import KafkaConnection
 
 if TYPE_CHECKING:
+    from lambda_pipeline.archive.archive import Archive
     from lambda_pipeline.serving.layer import ServingLayer
 
 
@@ -40,6 +41,23 @@ class LogResource(ConfigurableResource):  # type: ignore[type-arg]
     def topic(self) -> str:
         """The topic's name."""
         return load_settings().kafka_topic
+
+
+class ArchiveResource(ConfigurableResource):  # type: ignore[type-arg]
+    """The archive (LAMBDA_ARCHIVE_URL), where there is one."""
+
+    def is_configured(self) -> bool:
+        """Whether there is one."""
+        return load_settings().archive_place is not None
+
+    def of(self, engine: sa.Engine) -> "Archive | None":
+        """The archive of the engine's database; None where there is none."""
+        settings = load_settings()
+        if settings.archive_place is None:
+            return None
+        from lambda_pipeline.archive.archive import Archive  # with Arrow
+
+        return Archive(engine, settings.archive_place, settings.archive_access)
 
 
 class ServingResource(ConfigurableResource):  # type: ignore[type-arg]

@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lambda_pipeline.archive.place import Place, S3Access, parse_place
 from lambda_pipeline.domain.air_quality import AQI_BANDS
 from lambda_pipeline.domain.catalogue import City, load_city
 from lambda_pipeline.errors import SettingsError
@@ -161,6 +162,25 @@ class Settings(BaseSettings):
         30, alias="LAMBDA_ALERT_MINUTES", ge=1, le=1440,
         description="Minutes that a place must have been so, without an observation that says otherwise.",
     )  # fmt: skip
+    archive_url: str | None = Field(
+        None, alias="LAMBDA_ARCHIVE_URL",
+        description="Where raw_archive keeps days as Parquet: a folder, or s3://bucket/prefix; none: nowhere.",
+    )  # fmt: skip
+    aws_endpoint_url: str | None = Field(
+        None, alias="AWS_ENDPOINT_URL", pattern=r"^https?://[^/@\s]+/?$",
+        description="Address of the archive's object store, where it is not AWS's own.",
+    )  # fmt: skip
+    aws_region: str | None = Field(None, alias="AWS_REGION", description="Region of the archive's bucket.")
+    aws_access_key_id: SecretStr | None = Field(
+        None, alias="AWS_ACCESS_KEY_ID",
+        description="Key of the archive's object store; none: as AWS's own tools find one.",
+    )  # fmt: skip
+    aws_secret_access_key: SecretStr | None = Field(
+        None, alias="AWS_SECRET_ACCESS_KEY", description="The secret that belongs to AWS_ACCESS_KEY_ID."
+    )
+    aws_session_token: SecretStr | None = Field(
+        None, alias="AWS_SESSION_TOKEN", description="With keys that expire, the token that belongs to them."
+    )
     listen: str = Field("127.0.0.1", alias="LAMBDA_LISTEN", description="Address that what is served listens on.")
     dashboard_port: _Port = Field(
         8501, alias="LAMBDA_DASHBOARD_PORT", description="The dashboard's port; the next free one if taken."
@@ -240,6 +260,13 @@ class Settings(BaseSettings):
             return None
         return SecretStr(f"postgresql+psycopg2://{value.get_secret_value().partition('://')[2]}")
 
+    @field_validator("archive_url")
+    @classmethod
+    def _is_place(cls, value: str | None) -> str | None:
+        if value is not None:
+            parse_place(value)
+        return value
+
     @cached_property
     def city(self) -> City:
         """The city's catalogue. Raises CatalogueError."""
@@ -290,6 +317,21 @@ class Settings(BaseSettings):
         return timedelta(minutes=self.alert_minutes)
 
     @property
+    def archive_place(self) -> Place | None:
+        """Where the archive is, a folder by its absolute path; None where there is no archive."""
+        return None if self.archive_url is None else parse_place(self.archive_url)
+
+    @property
+    def archive_access(self) -> S3Access:
+        """How to reach the archive's object store. Raises SettingsError."""
+        if (self.aws_access_key_id is None) != (self.aws_secret_access_key is None):
+            raise SettingsError("AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together.", "Set both, or neither.")
+        return S3Access(
+            self.aws_endpoint_url, self.aws_region, _shown(self.aws_access_key_id),
+            _shown(self.aws_secret_access_key), _shown(self.aws_session_token),
+        )  # fmt: skip
+
+    @property
     def poll_interval(self) -> timedelta | None:
         """The set interval, or None where it is to be computed."""
         return None if self.poll_interval_seconds is None else timedelta(seconds=self.poll_interval_seconds)
@@ -326,6 +368,10 @@ def _password(url: str) -> str | None:
         return urlsplit(url).password
     except ValueError:
         return None
+
+
+def _shown(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()
 
 
 def _refuse_bad_address(url: str) -> None:

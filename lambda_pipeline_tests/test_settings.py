@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from pydantic import SecretStr, ValidationError
 
+from lambda_pipeline.archive.place import Place, S3Access
 from lambda_pipeline.errors import CatalogueError, SettingsError
 from lambda_pipeline.settings import Settings, load_settings
 
@@ -19,7 +20,10 @@ SECRET = "postgresql://somebody:verysecret@host/lambda"
 FIRST_SYSTEMS = {
     "TOMTOM_API_KEY", "AQICN_TOKEN", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_TOPIC", "KAFKA_CONSUMER_GROUP", "DATABASE_URL",
 }  # fmt: skip
-COMMON = {"ALERT_WEBHOOK_URL"}
+COMMON = {
+    "ALERT_WEBHOOK_URL", "AWS_ENDPOINT_URL", "AWS_REGION", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY",
+    "AWS_SESSION_TOKEN",
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +50,8 @@ def test_every_setting_is_described_in_a_sentence() -> None:
 def test_every_secret_is_masked_by_its_type() -> None:
     assert {
         "tomtom_api_key", "aqicn_token", "database_url", "owner_database_url", "reader_database_url",
-        "dagster_database_url", "alert_webhook_url", "kafka_password",
+        "dagster_database_url", "alert_webhook_url", "kafka_password", "aws_access_key_id", "aws_secret_access_key",
+        "aws_session_token",
     } == SECRETS  # fmt: skip
 
 
@@ -65,6 +70,8 @@ def test_the_defaults_are_the_designs() -> None:
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
         "alert_webhook_url", "kafka_sasl_mechanism", "kafka_username", "kafka_password", "kafka_ca_file",
         "kafka_certificate_file", "kafka_key_file",
+        "archive_url", "aws_endpoint_url", "aws_region", "aws_access_key_id",
+        "aws_secret_access_key", "aws_session_token",
     }  # fmt: skip
 
 
@@ -105,6 +112,12 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "aqicn_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
     "speed_max_records": ("10", 10),
     "speed_max_wait_seconds": ("0.5", 0.5),
+    "archive_url": ("s3://bucket/city", "s3://bucket/city"),
+    "aws_endpoint_url": ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
+    "aws_region": ("eu-west-1", "eu-west-1"),
+    "aws_access_key_id": (SECRET, SecretStr(SECRET)),
+    "aws_secret_access_key": (SECRET, SecretStr(SECRET)),
+    "aws_session_token": (SECRET, SecretStr(SECRET)),
     "listen": ("0.0.0.0", "0.0.0.0"),  # noqa: S104
     "dashboard_port": ("8000", 8000),
     "dagster_port": ("8000", 8000),
@@ -203,6 +216,8 @@ def test_what_no_log_may_show_is_every_secret_and_the_passwords_in_addresses() -
         ("LAMBDA_READER_DATABASE_URL", "postgresql://u:very@secret@h/d"), ("DATABASE_URL", "postgresql:verysecret"),
         ("DATABASE_URL", "postgresql://u:verysecret#1@h/d"), ("DATABASE_URL", "postgresql://[verysecret"),
         ("LAMBDA_DAGSTER_DATABASE_URL", "mysql://u:verysecret@h/d"),
+        ("LAMBDA_ARCHIVE_URL", "s3://key:verysecret@bucket"), ("LAMBDA_ARCHIVE_URL", "ftp://verysecret"),
+        ("AWS_ENDPOINT_URL", "key:verysecret@host"), ("AWS_ENDPOINT_URL", "https://key:verysecret@host"),
         *(("KAFKA_BOOTSTRAP_SERVERS", value) for value in (
             "localhost:abc", "localhost:", "localhost:0", "localhost:65536", ":9092", "h:9092,", "[::1", "::1", "h:1/x",
             "user@h:1", "PLAINTEXT://h:x",
@@ -269,6 +284,18 @@ def test_an_unknown_city_names_the_setting_and_what_there_is() -> None:
 
 def test_the_poll_interval_is_a_duration() -> None:
     assert load_settings(None, LAMBDA_POLL_INTERVAL=90).poll_interval == timedelta(seconds=90)
+
+
+def test_the_archive_is_a_place_with_its_keys(tmp_path: Path) -> None:
+    assert load_settings(None).archive_place is None
+    settings = load_settings(
+        None, LAMBDA_ARCHIVE_URL="archive", AWS_ACCESS_KEY_ID="key", AWS_SECRET_ACCESS_KEY="secret", AWS_REGION="here"
+    )
+    assert settings.archive_place == Place("folder", str(tmp_path / "archive"))
+    assert settings.archive_access == S3Access(None, "here", "key", "secret")
+    for alone in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        with pytest.raises(SettingsError, match="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY belong together"):
+            _ = load_settings(None, **{alone: "x"}).archive_access
 
 
 def test_the_spool_is_in_the_data_folder() -> None:

@@ -19,8 +19,17 @@ from dagster._core.errors import DagsterAssetCheckFailedError
 from dagster._core.execution.api import execute_run_iterator
 from dagster_postgres.utils import DagsterPostgresException
 
-from lambda_pipeline.automation.jobs import JOB_NAME, build_job, publish_config, resources
+from lambda_pipeline.automation.jobs import (
+    ARCHIVE_JOB_NAME,
+    JOB_NAME,
+    archive_config,
+    build_archive_job,
+    build_job,
+    publish_config,
+    resources,
+)
 from lambda_pipeline.automation.workers import end_dead_runs
+from lambda_pipeline.batch.archive import RAW_ARCHIVE, build_archive, build_archive_check
 from lambda_pipeline.batch.assets import ASSET_NAMES, build_assets
 from lambda_pipeline.batch.checks import build_checks
 from lambda_pipeline.batch.partitions import range_tags
@@ -63,7 +72,9 @@ def run_backfill(
     closed_only: bool = False,
     progress: Progress | None = None,
 ) -> BackfillReport:
-    """Materialize the city days [first, until) of some assets, or of all five, in one run in this process.
+    """Materialize the city days [first, until) of some assets, or the batch layer's five, in one run in this process.
+
+    `raw_archive` by itself is a run of its own job, beside which the days may be recomputed.
 
     DAGSTER_HOME must be set. Errors of the assets pass through; BatchRunFailedError where a blocking check fails.
     """
@@ -74,21 +85,30 @@ def run_backfill(
         if context.op_exception is not None:
             raised.append(context.op_exception)
 
-    job = build_job(tuple(assets), hooks=frozenset({remember}))
+    hooks = frozenset({remember})
+    only_archive = list(assets) == [RAW_ARCHIVE]
     definitions = dg.Definitions(
-        assets=[*SURROUNDINGS, *build_assets(city.timezone, history_start)],
-        asset_checks=build_checks(city.timezone, history_start),
-        jobs=[job],
+        assets=[
+            *SURROUNDINGS, *build_assets(city.timezone, history_start), build_archive(city.timezone, history_start),
+        ],
+        asset_checks=[
+            *build_checks(city.timezone, history_start), build_archive_check(city.timezone, history_start),
+        ],
+        jobs=[build_archive_job(hooks) if only_archive else build_job(tuple(assets), hooks)],
         resources=resources(accept_loss=accept_loss, progress=progress),
-    )
-    resolved = definitions.resolve_job_def(JOB_NAME)
-    config = publish_config(everything=everything, closed_only=closed_only) if "hourly_aggregations" in assets else {}
+    )  # fmt: skip
+    resolved = definitions.resolve_job_def(ARCHIVE_JOB_NAME if only_archive else JOB_NAME)
+    ops: dict[str, object] = {}
+    if "hourly_aggregations" in assets:
+        ops |= publish_config(everything=everything, closed_only=closed_only)["ops"]
+    if RAW_ARCHIVE in assets:
+        ops |= archive_config(everything=everything)["ops"]
     started = time.monotonic()
     with _instance() as instance:
         end_dead_runs(instance)
         run = instance.create_run_for_job(
             job_def=resolved,
-            run_config={**config, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            run_config={"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             tags={**range_tags(first, until), "lambda_pipeline/why": "lambda-pipeline backfill"},
         )
         report = BackfillReport(run.run_id)

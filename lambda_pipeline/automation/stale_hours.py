@@ -10,7 +10,7 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 from dagster._core.storage.dagster_run import IN_PROGRESS_RUN_STATUSES
 
-from lambda_pipeline.automation.jobs import publish_config
+from lambda_pipeline.automation.jobs import ARCHIVE_JOB_NAME, publish_config
 from lambda_pipeline.automation.workers import end_dead_runs
 from lambda_pipeline.batch.catch_up import load_attempts, plan, save_attempts, stale_days
 from lambda_pipeline.batch.partitions import days_of_tags, each_day, range_tags
@@ -75,10 +75,10 @@ def build_stale_hours_sensor(
 
 
 def _running(instance: dg.DagsterInstance) -> set[date]:
-    """City days that some run queues for or works on."""
+    """City days that some run queues for or works on. Archiving them recomputes nothing."""
     days: set[date] = set()
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
-        found = days_of_tags(run.tags)
+        found = None if run.job_name == ARCHIVE_JOB_NAME else days_of_tags(run.tags)
         if found is not None:
             days.update(each_day(*found))
     return days

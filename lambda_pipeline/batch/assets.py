@@ -69,7 +69,7 @@ def _raw_data(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         days = window(context)
-        with _engine(database) as engine:
+        with open_engine(database) as engine:
             run = advance_raw_data(
                 engine, log.connection(), log.topic(), accept_loss=log.accept_loss,
                 on_progress=lambda done, total: progress.report("raw_data", done, total),
@@ -108,7 +108,7 @@ def _hourly_aggregations(partitions: dg.PartitionsDefinition, timezone: str) -> 
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         days = window(context)
-        with _engine(database) as engine:
+        with open_engine(database) as engine:
             hours = hours_to_publish(engine, *days, everything=config.everything)
             if config.closed_only:
                 now = datetime.now(UTC)
@@ -158,7 +158,7 @@ def _day_table(table: DayTable, partitions: dg.PartitionsDefinition) -> dg.Asset
     )  # fmt: skip
     def day_table(context: dg.AssetExecutionContext, database: DatabaseResource) -> dg.MaterializeResult:  # type: ignore[type-arg]
         days = window(context)
-        with _engine(database) as engine:
+        with open_engine(database) as engine:
             written = compute_days(engine, table, *days, context.run.run_id)
             described = _describe(context, engine, table, days)
             if table == "peak_hours_analysis":
@@ -174,7 +174,8 @@ def _freshness() -> dg.FreshnessPolicy:
 
 
 @contextmanager
-def _engine(database: DatabaseResource) -> Iterator[sa.Engine]:
+def open_engine(database: DatabaseResource) -> Iterator[sa.Engine]:
+    """An engine for as long as a run works with it."""
     engine = database.engine()
     try:
         yield engine

@@ -36,6 +36,10 @@ RAW_DATA: Columns = {
     "log_partition": ("smallint", "Log partition (log_partitions.id) of the record that was stored first."),
     "log_offset": ("bigint", "Its offset there. Position decides which layer serves it."),
 }
+RAW_ARCHIVE: Columns = {
+    **RAW_DATA,
+    "created_at": ("timestamp with time zone", "When raw_data stored it."),
+}
 HOURLY: Columns = {
     **_HOUR,
     **_PLACE,
@@ -99,6 +103,7 @@ HOURLY_LINEAGE: Mapping[str, Sequence[str]] = {
         for name in HOURLY if measure in name.split("_")
     },
 }  # fmt: skip
+RAW_ARCHIVE_LINEAGE: Mapping[str, Sequence[str]] = {name: [name] for name in RAW_DATA}
 DAILY_LINEAGE: Mapping[str, Sequence[str]] = {
     **{name: [name] for name in DAILY if not name.startswith(("avg_", "peak_"))},
     "avg_aqi": ["aqi_sum", "aqi_count"],

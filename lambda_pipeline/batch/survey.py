@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime
 
 import sqlalchemy as sa
 
+from lambda_pipeline.archive.manifest import stale_archives
 from lambda_pipeline.batch.publish import HourToPublish, hours_to_publish
 from lambda_pipeline.batch.retention import check_retention
 from lambda_pipeline.domain.city_time import HOUR
@@ -15,7 +16,8 @@ from lambda_pipeline.stream.client import KafkaConnection
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What waits: records of the log, stored hours whose result is stale, and hours of which only speed knows.
+    """What waits: records of the log, stored hours whose result is stale, hours of which only speed knows, and days
+    whose archive is stale.
 
     What no asset of the run is about is 0.
     """
@@ -24,6 +26,8 @@ class Survey:
     stale_hours: int
     stale_rows: int
     speed_hours: int
+    archive_days: int = 0
+    archive_rows: int = 0
 
 
 def survey(
@@ -35,6 +39,7 @@ def survey(
     *,
     stores: bool = True,
     publishes: bool = True,
+    archives: bool = False,
     everything: bool = False,
     closed_only: bool = False,
 ) -> Survey:
@@ -53,4 +58,5 @@ def survey(
             speed = int(database.execute(sql("batch/hours_in_speed"), {"first": first, "until": until}).scalar_one())
     if stores:
         unread = check_retention(engine, connection, topic_name, now).unread
-    return Survey(unread, len(hours), sum(hour.rows for hour in hours), speed)
+    days = stale_archives(engine, first, until, everything=everything) if archives else []
+    return Survey(unread, len(hours), sum(hour.rows for hour in hours), speed, len(days), sum(day.rows for day in days))

@@ -27,16 +27,20 @@ class Asset(StrEnum):
     DAILY_AGGREGATIONS = "daily_aggregations"
     PEAK_HOURS_ANALYSIS = "peak_hours_analysis"
     PEAK_HOURS = "peak_hours"
+    RAW_ARCHIVE = "raw_archive"
 
 
-_UNITS = {"raw_data": "records", "hourly_aggregations": "hours"}
+BATCH_LAYER = [one for one in Asset if one is not Asset.RAW_ARCHIVE]
+_UNITS = {"raw_data": "records", "hourly_aggregations": "hours", "raw_archive": "days"}
 
 
 def backfill(
     first: str = common.FROM,
     until: str = common.TO,
-    asset: list[Asset] = typer.Option(list(Asset), help="Only this one; may be repeated."),
-    everything: bool = typer.Option(False, "--all", help="Publish also the hours whose result is up to date."),
+    asset: list[Asset] = typer.Option(BATCH_LAYER, help="Only this one; may be repeated."),
+    everything: bool = typer.Option(
+        False, "--all", help="Publish also the hours, and archive the days, that are up to date."
+    ),
     accept_loss: bool = typer.Option(
         False, "--accept-loss", help="Note records that left the log unread in log_gaps, and go on."
     ),
@@ -51,6 +55,10 @@ def backfill(
     """
     settings = common.start()
     days = _days(settings, first, until)
+    if Asset.RAW_ARCHIVE in asset and settings.archive_place is None:
+        raise SettingsError(
+            "no archive is configured: LAMBDA_ARCHIVE_URL is not set.", "Name a folder, or s3://bucket/prefix."
+        )
     from lambda_pipeline.local.stack import running_stack
 
     with running_stack(settings, "backfill") as stack:
@@ -126,7 +134,7 @@ def _survey(
         return survey(
             engine, addresses.connection(), settings.kafka_topic, *days,
             stores=Asset.RAW_DATA in assets, publishes=Asset.HOURLY_AGGREGATIONS in assets,
-            everything=everything, closed_only=closed_only,
+            archives=Asset.RAW_ARCHIVE in assets, everything=everything, closed_only=closed_only,
         )  # fmt: skip
     finally:
         engine.dispose()
@@ -143,6 +151,8 @@ def _show_survey(found: "Survey", days: tuple[date, date], assets: list[Asset]) 
                 later = ", and those that new records lie in" if Asset.RAW_DATA in assets else ""
                 held = f"the speed layer holds something of {_count(found.speed_hours, 'hour')}"
                 would = f"would publish {hours} of {rows}{later};\n{'':<22} {held}"
+            case Asset.RAW_ARCHIVE:
+                would = f"would archive {_count(found.archive_days, 'day')} of {_count(found.archive_rows, 'raw row')}"
             case _:
                 would = f"would be computed for {_count((days[1] - days[0]).days, 'day')}"
         typer.echo(f"  {asset:<20} {would}")
@@ -169,6 +179,8 @@ def _changes(name: str, found: dict[str, Any]) -> str:
             f"   {_count(found['hours_published'], 'hour')} published{again}, of "
             f"{_count(found['raw_rows'], 'raw row')}, {found['moved_from_speed']} left the speed layer"
         )
+    if name == "raw_archive":
+        return f"   {_count(found['days_written'], 'day')} written, {found['bytes_written'] / 1e6:.1f} MB"
     return f"   {found['rows_written']} written"
 
 

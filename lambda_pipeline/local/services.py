@@ -50,6 +50,7 @@ class Services:
             "LAMBDA_DAGSTER_CODE_HOST": "127.0.0.1",
             "LAMBDA_DAGSTER_CODE_PORT": str(self._code_port),
             "PYTHONUNBUFFERED": "1",
+            **({"LAMBDA_ARCHIVE_URL": str(settings.archive_place)} if settings.archive_place else {}),
             "PYTHONSAFEPATH": "1",  # a gql.py in the folder where somebody starts must not become Dagster's
         }
         if seed is not None:

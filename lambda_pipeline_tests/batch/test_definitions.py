@@ -12,15 +12,17 @@ import dagster as dg
 import pytest
 from dagster._utils.schedules import schedule_execution_time_iterator
 
-from lambda_pipeline.automation.jobs import JOB_NAME, build_job, resources
+from lambda_pipeline.automation.jobs import ARCHIVE_JOB_NAME, JOB_NAME, build_job, resources
 from lambda_pipeline.automation.schedules import build_schedules
 from lambda_pipeline.automation.workers import signing_executor
+from lambda_pipeline.batch.archive import build_archive
 from lambda_pipeline.batch.assets import ASSET_NAMES, build_assets
 from lambda_pipeline.batch.partitions import city_days
 from lambda_pipeline.batch.progress import LoggedProgress
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
+from lambda_pipeline.cli.backfill import BATCH_LAYER as BY_DEFAULT
 from lambda_pipeline.cli.backfill import Asset
-from lambda_pipeline.resources import DatabaseResource, LogResource, ServingResource
+from lambda_pipeline.resources import ArchiveResource, DatabaseResource, LogResource, ServingResource
 from lambda_pipeline_tests.cli.commands import SETTINGS, run_python
 
 START = date(2025, 1, 1)
@@ -30,6 +32,7 @@ ASSETS = {  # name: what it is computed from
     "traffic_aqi_data": {"tomtom", "aqicn"},
     "realtime_data": {"traffic_aqi_data"},
     "raw_data": {"traffic_aqi_data"},
+    "raw_archive": {"raw_data"},
     "hourly_aggregations": {"raw_data"},
     "daily_aggregations": {"hourly_aggregations"},
     "peak_hours_analysis": {"hourly_aggregations"},
@@ -37,7 +40,8 @@ ASSETS = {  # name: what it is computed from
     "served_hourly": {"realtime_data", "hourly_aggregations"},
     "dashboard": {"served_hourly", "daily_aggregations", "peak_hours_analysis", "peak_hours"},
 }
-MATERIALIZED = {"raw_data", "hourly_aggregations", "daily_aggregations", "peak_hours_analysis", "peak_hours"}
+BATCH_LAYER = {"raw_data", "hourly_aggregations", "daily_aggregations", "peak_hours_analysis", "peak_hours"}
+MATERIALIZED = BATCH_LAYER | {"raw_archive"}
 CHECKS = {  # asset: check, and whether it blocks what comes after
     "raw_data": {"raw_keys": True, "raw_values": True, "kafka_retention": False},
     "hourly_aggregations": {
@@ -47,6 +51,7 @@ CHECKS = {  # asset: check, and whether it blocks what comes after
     "daily_aggregations": {"daily_counts": False},
     "peak_hours_analysis": {"analysis_counts": False},
     "peak_hours": {"peak_days": False},
+    "raw_archive": {"archive_agrees": False},
 }  # fmt: skip
 
 
@@ -90,7 +95,8 @@ def test_assets_are_exactly_these_with_these_dependencies(shown: ModuleType) -> 
 def test_exactly_the_batch_layer_is_materialized_by_dagster(shown: ModuleType) -> None:
     graph = shown.defs.resolve_asset_graph()
     assert {key.to_user_string() for key in graph.materializable_asset_keys} == MATERIALIZED
-    assert set(ASSET_NAMES) == set(Asset) == MATERIALIZED
+    assert set(ASSET_NAMES) == set(BY_DEFAULT) == BATCH_LAYER
+    assert set(Asset) == MATERIALIZED
 
 
 def test_every_asset_has_a_description_a_group_and_kinds(shown: ModuleType) -> None:
@@ -115,10 +121,10 @@ def test_every_asset_has_a_description_a_group_and_kinds(shown: ModuleType) -> N
 def test_every_materialized_asset_says_what_its_columns_are_and_come_from(shown: ModuleType) -> None:
     graph = shown.defs.resolve_asset_graph()
     columns: dict[str, set[str]] = {}
-    for name in ASSET_NAMES:  # upstream first
+    for name in (*ASSET_NAMES, "raw_archive"):  # upstream first
         metadata = graph.get(dg.AssetKey(name)).metadata
         columns[name] = {column.name for column in metadata["dagster/column_schema"].columns}
-        assert graph.get(dg.AssetKey(name)).freshness_policy is not None
+        assert (graph.get(dg.AssetKey(name)).freshness_policy is None) == (name == "raw_archive"), "there may be none"
         if name == "raw_data":
             continue
         lineage = metadata["dagster/column_lineage"].deps_by_column
@@ -131,8 +137,10 @@ def test_every_materialized_asset_says_what_its_columns_are_and_come_from(shown:
 def test_jobs_schedules_sensors_and_checks_are_exactly_these(shown: ModuleType) -> None:
     repository = shown.defs.get_repository_def()
     jobs = {name for name in repository.job_names if not name.startswith("__")}
-    assert jobs == {"batch_layer", "maintenance"}
-    assert {schedule.name for schedule in repository.schedule_defs} == {"hourly", "daily", "maintenance"}
+    assert jobs == {"batch_layer", "archive", "maintenance"}
+    assert {schedule.name: schedule.job_name for schedule in repository.schedule_defs} == {
+        "hourly": "batch_layer", "daily": "batch_layer", "archive": "archive", "maintenance": "maintenance",
+    }  # fmt: skip
     assert {sensor.name for sensor in repository.sensor_defs} == {
         "stale_hours",
         "speed_layer",
@@ -151,22 +159,31 @@ def test_resources_are_exactly_these(shown: ModuleType) -> None:
     assert {name: type(one) for name, one in shown.defs.resources.items()} == {
         "database": DatabaseResource,
         "log": LogResource,
+        "archive": ArchiveResource,
         "serving": ServingResource,
         "progress": LoggedProgress,
     }
 
 
 def test_resources_keep_no_secret_where_dagster_would_show_it() -> None:
-    fields = {name for kind in (DatabaseResource, LogResource, ServingResource) for name in kind.model_fields}
+    fields = {
+        name for kind in (ArchiveResource, DatabaseResource, LogResource, ServingResource) for name in kind.model_fields
+    }
     assert fields == {"accept_loss"}
 
 
 def test_the_job_runs_all_five_assets_in_one_process_which_signs(shown: ModuleType) -> None:
     job = shown.defs.resolve_job_def(JOB_NAME)
-    checks = {f"{asset}_checks" for asset in CHECKS} | {"raw_data_kafka_retention"}
+    checks = {f"{asset}_checks" for asset in BATCH_LAYER} | {"raw_data_kafka_retention"}
     assert {node.name for node in job.nodes} == set(ASSET_NAMES) | checks
     whatever_is_selected = shown.defs.resolve_implicit_global_asset_job_def()  # what the UI launches
     assert job.executor_def is whatever_is_selected.executor_def is signing_executor
+
+
+def test_the_archive_is_a_job_of_its_own(shown: ModuleType) -> None:
+    job = shown.defs.resolve_job_def(ARCHIVE_JOB_NAME)
+    assert {node.name for node in job.nodes} == {"raw_archive", "raw_archive_archive_agrees"}
+    assert job.executor_def is signing_executor
 
 
 def test_schedules_run_from_the_start_in_the_citys_time(shown: ModuleType) -> None:
@@ -182,6 +199,12 @@ def test_dagsters_own_validation_finds_nothing_wrong(tmp_path: Path) -> None:
         settings={"DAGSTER_DISABLE_TELEMETRY": "1"},
     )  # fmt: skip
     assert result.code == 0, result.text
+
+
+def test_a_run_worker_does_not_wait_for_the_archives_libraries(tmp_path: Path) -> None:
+    program = "import sys, lambda_pipeline.definitions; print({'pyarrow', 'pandas'} & sys.modules.keys())"
+    result = run_python(tmp_path, "-W", "ignore", "-c", program)
+    assert (result.code, result.out) == (0, "set()\n"), result.text
 
 
 # ---------------------------------------------------------------- partitions
@@ -219,7 +242,7 @@ def test_partitions_are_every_city_day_up_to_and_with_today(zone: str, now: date
 
 
 def test_a_backfill_of_many_days_is_one_run() -> None:
-    for asset in build_assets("Asia/Jakarta", START):
+    for asset in (*build_assets("Asia/Jakarta", START), build_archive("Asia/Jakarta", START)):
         assert asset.backfill_policy == dg.BackfillPolicy.single_run()
 
 

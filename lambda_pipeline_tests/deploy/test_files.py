@@ -189,7 +189,7 @@ def test_our_services_share_one_image_and_can_change_only_what_they_must(service
     }
     assert {name: targets for name, targets in kept.items() if targets} == {
         "ingest": ["/var/lib/lambda"],
-        "dagster-code": ["/srv/lambda/dagster/storage"],
+        "dagster-code": ["/srv/lambda/dagster/storage", "/var/lib/lambda"],
         "dagster-web": ["/srv/lambda/dagster/storage"],
     }
 

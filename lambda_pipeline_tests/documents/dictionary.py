@@ -28,6 +28,10 @@ ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
             "computed_days", "catch_up", "log_gaps", "dead_letters",
         ),
     ),
+    "The archive": (
+        "Whole days of `raw_data` as files in a folder or an object store ([archive.md](archive.md)).",
+        ("raw_archives", "archive_leftovers"),
+    ),
     "What holds for all of it": (
         "",
         (

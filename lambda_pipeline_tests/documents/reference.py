@@ -81,7 +81,9 @@ def _default(option: Any) -> str:
     if option.is_flag or option.default is None or callable(option.default):
         return ""
     if isinstance(option.default, list):
-        return "all"
+        choices = next(iter(get_args(option.type_descriptor.annotation)))
+        left_out = ", ".join(str(one.value) for one in choices if one not in option.default)
+        return f"all but {left_out}" if left_out else "all"
     return str(option.default.value if isinstance(option.default, Enum) else option.default)
 
 

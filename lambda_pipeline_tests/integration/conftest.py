@@ -9,11 +9,12 @@ from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline_tests.cli.in_process import call, logging_as_before
 from lambda_pipeline_tests.integration.dagster_runs import dagster_template, produce, topic
+from lambda_pipeline_tests.integration.object_store import s3, where
 from lambda_pipeline_tests.integration.old_databases import old_database
 from lambda_pipeline_tests.integration.speed_daemons import Feed
 from lambda_pipeline_tests.servers import Database
 
-__all__ = ["call", "dagster_template", "feed", "logging_as_before", "old", "produce", "topic"]
+__all__ = ["call", "dagster_template", "feed", "logging_as_before", "old", "produce", "s3", "topic", "where"]
 _numbers = itertools.count(1)
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from lambda_pipeline.archive.schema import COLUMNS
 from lambda_pipeline.batch import columns
 from lambda_pipeline_tests.servers import Database
 
@@ -26,6 +27,11 @@ def test_names_and_types_are_the_databases(database: Database, table: str) -> No
     )
     found = {row.attname: row.type for row in rows if row.attname not in BOOKKEEPING}
     assert found == {name: kind for name, (kind, _) in TABLES[table].items()}
+
+
+def test_the_archive_has_all_of_raw_data_and_when_it_was_stored() -> None:
+    assert set(columns.RAW_ARCHIVE) - set(columns.RAW_DATA) == {"created_at"}
+    assert set(COLUMNS) == set(columns.RAW_ARCHIVE)
 
 
 def test_hours_and_days_share_their_columns_but_for_what_only_one_of_them_has() -> None:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from dagster._core.storage.dagster_run import ACTIVE_RUN_STATUSES
 
 from lambda_pipeline.automation.failures import build_failure_sensor
-from lambda_pipeline.automation.jobs import JOB_NAME, build_job, resources
+from lambda_pipeline.automation.jobs import ARCHIVE_JOB_NAME, JOB_NAME, build_job, resources
 from lambda_pipeline.automation.speed_observations import build_speed_layer_sensor
 from lambda_pipeline.automation.stale_hours import build_stale_hours_sensor
 from lambda_pipeline.automation.workers import signature
@@ -248,6 +248,19 @@ def test_runs_whose_process_is_gone_do_not_hold_up_their_days_and_the_queue(
         ours, *dead,
     }  # fmt: skip
     assert not instance.get_runs(dg.RunsFilter(statuses=ACTIVE_RUN_STATUSES)), "the queue counts these"
+
+
+def test_a_run_that_archives_days_does_not_keep_them_from_being_recomputed(
+    database: Database, instance: dg.DagsterInstance
+) -> None:
+    log = MemoryLog(database)
+    log.append(seen(0))
+    log.consume()
+    sensor = build_stale_hours_sensor(JOB, ZONE, HISTORY_START)
+    tick(sensor, instance)
+    age(database)
+    started_run(instance, lambda run: signature(run, psutil.Process()), range_tags(DAY, DAY_AFTER), ARCHIVE_JOB_NAME)
+    assert len(tick(sensor, instance).run_requests) == 1
 
 
 def test_days_before_the_start_of_history_are_named_with_the_setting(

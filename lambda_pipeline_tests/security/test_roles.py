@@ -22,6 +22,7 @@ ROLES = (WRITER, READER)
 # What the writer may do with a table beside reading it. The reader reads all of them, anybody else nothing.
 WRITES: dict[str, set[str]] = {
     "aqi_bands": set(),
+    "archive_leftovers": {"INSERT", "DELETE"},
     "batch_aggregations": {"INSERT", "DELETE"},
     "batch_coverage": {"INSERT", "UPDATE"},
     "catch_up": {"INSERT", "DELETE"},
@@ -40,6 +41,7 @@ WRITES: dict[str, set[str]] = {
     "peak_windows": {"INSERT", "DELETE"},
     "published_hours": {"INSERT", "UPDATE"},
     "raw_data": {"INSERT"},
+    "raw_archives": {"INSERT", "UPDATE"},
     "raw_data_duplicates": set(),
     "raw_data_rejects": set(),
     "raw_frontier": {"INSERT", "UPDATE"},

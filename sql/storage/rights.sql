@@ -18,12 +18,12 @@ revoke create on schema public from public;  -- a cluster of before PostgreSQL 1
 
 -- The first stored values of a key never change, in raw_data for ever, in realtime_data until they are published.
 revoke update, delete on raw_data from lambda_writer;
-revoke update on realtime_data, batch_aggregations, catch_up from lambda_writer;
+revoke update on realtime_data, batch_aggregations, catch_up, archive_leftovers from lambda_writer;
 
 -- Positions move and are never forgotten; nor are a city, its locations, and what was published.
 revoke delete on
     log_partitions, stream_offsets, raw_frontier, log_gaps, raw_hours, batch_coverage, published_hours, city_hourly,
-    peak_hours, peak_hours_analysis, latest_observations, deployment, locations
+    peak_hours, peak_hours_analysis, latest_observations, deployment, locations, raw_archives
     from lambda_writer;
 
 -- The rules of the domain are the upgrade's to write. The peak windows are the catalogue's, which daemons bring in.

@@ -1,0 +1,67 @@
+"""The archive of a database: what is written, read and found of whole days."""
+
+import logging
+from collections.abc import Collection, Iterator, Sequence
+from datetime import date, timedelta
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from lambda_pipeline.archive import manifest as manifests
+from lambda_pipeline.archive.manifest import LEFT_FOR, Manifest
+from lambda_pipeline.archive.place import Place, S3Access
+from lambda_pipeline.archive.read import Totals, day_totals, read_day, verify
+from lambda_pipeline.archive.store import Store
+from lambda_pipeline.archive.write import archive_day
+from lambda_pipeline.errors import ArchiveDamagedError, ArchiveUnavailableError
+from lambda_pipeline.storage.engine import transaction
+
+logger = logging.getLogger(__name__)
+
+
+class Archive:
+    """A database's days in a store. Readers are handed verified days only."""
+
+    def __init__(self, engine: sa.Engine, place: Place, access: S3Access | None = None) -> None:
+        """Does not connect."""
+        self._engine = engine
+        self.store = Store(place, access)
+
+    def write(self, day: date, run_id: str) -> Manifest | None:
+        """Archive a city day as raw_data holds it now; see `archive_day`."""
+        return archive_day(self._engine, self.store, day, run_id)
+
+    def days(self, first: date, until: date) -> list[Manifest]:
+        """The verified archives of the city days [first, until), in order."""
+        with transaction(self._engine, read_only=True) as connection:
+            return manifests.load_manifests(connection, first, until)
+
+    def read(
+        self, manifest: Manifest, columns: Sequence[str] | None = None, locations: Collection[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
+        """A day's observations by location and time; see `read_day`."""
+        return read_day(self.store, manifest, columns, locations)
+
+    def examine(self, manifest: Manifest) -> Totals:
+        """Read all of a day's file: sums over what it holds. Raises ArchiveDamagedError, and notes that it is so."""
+        try:
+            verify(self.store, manifest)
+            return day_totals(self.store, manifest)
+        except ArchiveDamagedError:
+            manifests.mark_damaged(self._engine, manifest)
+            raise
+
+    def remove_leftovers(self, left_for: timedelta = LEFT_FOR) -> int:
+        """Remove the files that no manifest has named for so long; returns how many. What cannot be removed waits."""
+        removed = 0
+        with transaction(self._engine, read_only=True) as connection:
+            paths = manifests.old_leftovers(connection, left_for)
+        for path in paths:
+            try:
+                with transaction(self._engine) as connection:  # together: a run that is about to name it must wait
+                    if manifests.forget_leftover(connection, path):
+                        self.store.remove(path)
+                        removed += 1
+            except ArchiveUnavailableError as error:
+                logger.warning("%s", error)
+        return removed

@@ -1,0 +1,1 @@
+"""The archive: what needs no server."""
