@@ -82,6 +82,8 @@ def _default(option: Any) -> str:
         return ""
     if isinstance(option.default, list):
         choices = next(iter(get_args(option.type_descriptor.annotation)))
+        if not isinstance(choices, EnumType):
+            return ", ".join(map(str, option.default))
         left_out = ", ".join(str(one.value) for one in choices if one not in option.default)
         return f"all but {left_out}" if left_out else "all"
     return str(option.default.value if isinstance(option.default, Enum) else option.default)
