@@ -248,9 +248,10 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         """After the broker refused an offset: start over with all partitions, and return their ids.
 
         `cut` is where the logs of partitions (by number) are known to have been cut short. To be called when all that
-        was handed out is committed. Raises LogGapError that says what is missing where it is, BrokerUnavailableError,
-        DatabaseUnavailableError.
+        was handed out is committed. Raises LogGapError that says what is missing where it is, TopicRecreatedError,
+        BrokerUnavailableError, DatabaseUnavailableError.
         """
+        self.refresh()  # a topic that was made anew refuses the old one's offsets as well, and was not cut short
         held = {number: self._partitions[number] for number in sorted(self._next)}
         with transaction(self._engine) as database:
             for number, offset in cut.items():
