@@ -173,8 +173,10 @@ def test_the_dashboard_is_served_over_tls_with_its_websocket(proxy: Proxy) -> No
     assert "frame-ancestors 'self'" in page.headers["Content-Security-Policy"]
     assert "Server" not in page.headers
     stream, origin = f"wss://{DASHBOARD}/_stcore/stream", f"https://{DASHBOARD}"
-    wire = socket.create_connection(("127.0.0.1", proxy.port), timeout=20)
-    with connect(stream, sock=wire, ssl=proxy.context, origin=origin, subprotocols=["streamlit"]) as opened:
+    wire = socket.create_connection(("127.0.0.1", proxy.port), timeout=60)
+    with connect(
+        stream, sock=wire, ssl=proxy.context, origin=origin, subprotocols=["streamlit"], open_timeout=60
+    ) as opened:
         assert opened.response is not None
         assert opened.response.status_code == 101
 
