@@ -6,10 +6,7 @@ its table of docs/benchmarks.md.
 """
 
 import argparse
-import shutil
-import signal
 import sys
-import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,16 +21,15 @@ from psycopg import sql
 
 from benchmarks.batch.history import HOUR, PER_HOUR, fill_history
 from benchmarks.batch.instruments import peak_mib
+from benchmarks.log import say
 from benchmarks.observations import make_city
 from benchmarks.report import Row, markdown, plain, ratios, replace_between, summary_table, with_spread
-from benchmarks.servers import EMPTY, Database, make_template
+from benchmarks.servers import EMPTY, Database, make_template, running_postgres
 from benchmarks.speed import PAGE
 from benchmarks.stamp import machine, server
 from lambda_pipeline.archive.archive import Archive
 from lambda_pipeline.archive.manifest import Manifest
 from lambda_pipeline.archive.place import Place
-from lambda_pipeline.local.home import Home
-from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
 from lambda_pipeline.storage.sql import sql_text
 
@@ -58,7 +54,7 @@ def main() -> None:
         for number in range(options.runs):
             for name, figure in _measure(database, archive, options.locations).items():
                 figures[name].append(figure)
-            _say(f"round {number + 1}: " + ", ".join(f"{name} {of[-1]:,.2f}" for name, of in figures.items()))
+            say(f"round {number + 1}: " + ", ".join(f"{name} {of[-1]:,.2f}" for name, of in figures.items()))
         engine.dispose()
         stamp = [
             f"{machine(options.runs)}, lowest to highest in parentheses.",
@@ -73,7 +69,7 @@ def main() -> None:
     if not options.quick:
         text = "\n".join([*(f"- {line}" for line in stamp), "", markdown(table)])
         PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), "archive", text), encoding="utf-8")
-        _say(f"wrote {PAGE}")
+        say(f"wrote {PAGE}")
 
 
 def goal_rows(figures: Figures) -> list[Row]:
@@ -146,28 +142,14 @@ def _timed(work: Callable[[], T]) -> tuple[T, float]:
 @contextmanager
 def _filled(locations: int) -> Iterator[tuple[Database, Path]]:
     """A database with the day in it, and a folder for its archive; both are gone afterwards."""
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: through every `finally`
-        signal.signal(ending, signal.default_int_handler)
-    folder = Path(tempfile.mkdtemp(prefix="lambda-bench-"))
-    try:
-        home = Home(folder)
-        postgres = EmbeddedPostgres(home)
-        with home.lock("benchmarks"):
-            try:
-                postgres.start()
-                make_template(postgres, make_city(locations))
-                with psycopg.connect(postgres.url(), autocommit=True) as connection:
-                    connection.execute(
-                        sql.SQL("create database bench_archive template {}").format(sql.Identifier(EMPTY))
-                    )
-                database = Database(postgres, "bench_archive")
-                _say(f"filling a day of {locations:,} locations")
-                fill_history(database, START, 24)
-                yield database, folder / "archive"
-            finally:
-                postgres.stop(force=True)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres() as (home, postgres):
+        make_template(postgres, make_city(locations))
+        with psycopg.connect(postgres.url(), autocommit=True) as connection:
+            connection.execute(sql.SQL("create database bench_archive template {}").format(sql.Identifier(EMPTY)))
+        database = Database(postgres, "bench_archive")
+        say(f"filling a day of {locations:,} locations")
+        fill_history(database, START, 24)
+        yield database, home.path / "archive"
 
 
 def _options() -> argparse.Namespace:
@@ -179,10 +161,6 @@ def _options() -> argparse.Namespace:
     options.locations = options.locations or (1_000 if options.quick else 10_000)
     options.runs = options.runs or (1 if options.quick else 3)
     return options
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

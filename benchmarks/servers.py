@@ -91,25 +91,36 @@ class Servers:
 @contextmanager
 def running_servers(city: City) -> Iterator[Servers]:
     """Start both servers with the product's own settings (fsync on), and remove every trace of them afterwards."""
+    with running_postgres() as (home, postgres):
+        broker = EmbeddedKafka(home, load_settings(None).cache)
+        try:
+            broker.start()
+            catalogue = home.path / "city.toml"
+            write_catalogue(city, catalogue)
+            make_template(postgres, city)
+            yield Servers(home, postgres, broker, city, catalogue, count(1))
+        finally:
+            broker.stop(force=True)
+
+
+@contextmanager
+def running_postgres(keep: Path | None = None) -> Iterator[tuple[Home, EmbeddedPostgres]]:
+    """Start PostgreSQL alone with the product's own settings: in a folder that is kept, or in one that is removed."""
     for ending in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: through every `finally`
         signal.signal(ending, signal.default_int_handler)
-    folder = Path(tempfile.mkdtemp(prefix="lambda-bench-"))
+    folder = keep if keep is not None else Path(tempfile.mkdtemp(prefix="lambda-bench-"))
     try:
         home = Home(folder)
-        postgres, broker = EmbeddedPostgres(home), EmbeddedKafka(home, load_settings(None).cache)
+        postgres = EmbeddedPostgres(home)
         with home.lock("benchmarks"):
             try:
                 postgres.start()
-                broker.start()
-                catalogue = folder / "city.toml"
-                write_catalogue(city, catalogue)
-                make_template(postgres, city)
-                yield Servers(home, postgres, broker, city, catalogue, count(1))
+                yield home, postgres
             finally:
-                broker.stop(force=True)
                 postgres.stop(force=True)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if keep is None:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def make_template(postgres: EmbeddedPostgres, city: City) -> None:

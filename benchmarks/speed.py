@@ -9,7 +9,6 @@ import json
 import os
 import platform
 import sys
-import time
 from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
@@ -18,6 +17,7 @@ from pathlib import Path
 import psutil
 
 from benchmarks.load import load_topic
+from benchmarks.log import say
 from benchmarks.measurements import MEASUREMENTS, NEEDED, QUICK, Bench, Scale
 from benchmarks.observations import Stream, make_city
 from benchmarks.peers_run import bench_python
@@ -42,17 +42,17 @@ def main() -> None:
     stream = Stream(city, hour - timedelta(hours=_EVENT_HOURS))
     figures: dict[str, list[float]] = defaultdict(list)
     profile = None
-    _say(f"starting the servers, and producing {scale.records:,} observations of {scale.locations:,} locations")
+    say(f"starting the servers, and producing {scale.records:,} observations of {scale.locations:,} locations")
     with running_servers(city) as servers:
         loaded = load_topic(servers.connection, servers.name("observations"), stream, scale.records)
         bench = Bench(servers, loaded, stream, scale, bench_python())
         if bench.peers is None:
-            _say("there is no .venv-bench (make bench-speed makes it): quixstreams and the C client are left out")
+            say("there is no .venv-bench (make bench-speed makes it): quixstreams and the C client are left out")
         for number in range(1 if options.quick else options.runs):
             for name in names:
                 if name != PROFILE:
                     found = MEASUREMENTS[name](bench)
-                    _say(f"round {number + 1}, {name}: " + ", ".join(f"{key} {found[key]:,.2f}" for key in found))
+                    say(f"round {number + 1}, {name}: " + ", ".join(f"{key} {found[key]:,.2f}" for key in found))
                     for key, figure in found.items():
                         figures[key].append(figure)
         if PROFILE in names:
@@ -67,7 +67,7 @@ def main() -> None:
     if not (options.quick or options.only):
         text = "\n".join([*(f"- {line}" for line in stamp), "", *map(markdown, tables)])
         PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), "speed", text), encoding="utf-8")
-        _say(f"wrote {PAGE}")
+        say(f"wrote {PAGE}")
 
 
 def _options() -> argparse.Namespace:
@@ -112,10 +112,6 @@ def _stamp(servers: Servers, scale: Scale, runs: int) -> list[str]:
         f"{scale.records:,} observations of {scale.locations:,} locations over {len(servers.city.locations):,} keys in "
         f"4 partitions, gzip; daemon settings {ours or 'as shipped'}.",
     ]
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from benchmarks.batch.steady import bench_run, bench_work, python
 from benchmarks.batch.tables import goal_rows, notes
 from benchmarks.batch.years import bench_years
 from benchmarks.load import LoadedTopic, load_topic
+from benchmarks.log import say
 from benchmarks.observations import TIMEZONE, Stream, make_city
 from benchmarks.report import Table, markdown, plain, replace_between, summary_table
 from benchmarks.servers import Database, Servers, running_servers
@@ -159,7 +159,7 @@ def main() -> None:
     figures: dict[str, list[float]] = defaultdict(list)
     with running_servers(city) as servers:
         database = servers.make_database(servers.name("bench_history"))
-        _say(f"filling raw_data with {hours} hours of {PER_HOUR * len(city.locations):,} rows")
+        say(f"filling raw_data with {hours} hours of {PER_HOUR * len(city.locations):,} rows")
         rows = fill_history(database, END - hours * HOUR, hours) if names != ["years"] else 0
         quick = options.quick
         bench = Bench(
@@ -168,7 +168,7 @@ def main() -> None:
         for number in range(options.runs):
             for name in names:
                 found = MEASUREMENTS[name](bench)
-                _say(f"round {number + 1}, {name}: " + ", ".join(f"{key} {found[key]:,.2f}" for key in found))
+                say(f"round {number + 1}, {name}: " + ", ".join(f"{key} {found[key]:,.2f}" for key in found))
                 for key, figure in found.items():
                     figures[key].append(figure)
         stamp = _stamp(database, rows, len(city.locations), options.runs)
@@ -179,7 +179,7 @@ def main() -> None:
     if not (options.quick or options.only):
         text = "\n".join([*(f"- {line}" for line in stamp), "", markdown(goals)])
         PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), "batch", text), encoding="utf-8")
-        _say(f"wrote {PAGE}")
+        say(f"wrote {PAGE}")
 
 
 def _options() -> argparse.Namespace:
@@ -201,10 +201,6 @@ def _stamp(database: Database, rows: int, locations: int, runs: int) -> list[str
         server(database),
         f"{rows:,} raw rows of {locations:,} locations, {PER_HOUR} an hour each, with indexes that were built at once.",
     ]
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

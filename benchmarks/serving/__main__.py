@@ -8,11 +8,11 @@ docs/benchmarks.md. With `--serve` nothing is measured: the server stays, for a 
 import argparse
 import sys
 import threading
-import time
 from collections import defaultdict
 from datetime import timedelta
 from pathlib import Path
 
+from benchmarks.log import say
 from benchmarks.observations import TIMEZONE
 from benchmarks.report import Table, markdown, plain, replace_between, summary_table
 from benchmarks.servers import Database
@@ -32,13 +32,13 @@ ASKED = timedelta(days=31)  # of a longer history only the newest are asked for
 def main() -> None:
     """Fill, then measure or serve."""
     options = _options()
-    with filled_database(options.locations, options.days, options.keep, _say) as (database, filled):
+    with filled_database(options.locations, options.days, options.keep, say) as (database, filled):
         held = ", ".join(f"{name} {rows:,}" for name, rows in filled.rows.items())
-        _say(held)
+        say(held)
         if options.serve:
             print(f"LAMBDA_READER_DATABASE_URL={database.url('lambda_reader')}")
             print(f"DATABASE_URL={database.url('lambda_writer')}", flush=True)
-            _say("serving until Ctrl-C")
+            say("serving until Ctrl-C")
             threading.Event().wait()
         size = f"{options.days} days of {options.locations:,} locations: {held}."
         if not options.only:
@@ -59,7 +59,7 @@ def _measure_page(database: Database, size: str, options: argparse.Namespace) ->
     """The page in a browser: its own table."""
     with ServingLayer.open(database.url("lambda_reader"), "benchmark").snapshot() as view:
         names = sorted(view.get_combined_heatmap_data()["location"])
-    figures = page.measure(database, names, options.views, _say)
+    figures = page.measure(database, names, options.views, say)
     if not figures:
         return
     rows = summary_table(page.page_rows(figures))
@@ -72,7 +72,7 @@ def _measure_page(database: Database, size: str, options: argparse.Namespace) ->
 def _write(name: str, stamp: list[str], table: Table) -> None:
     text = "\n".join([*(f"- {line}" for line in stamp), "", markdown(table)])
     PAGE.write_text(replace_between(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
-    _say(f"wrote {PAGE}")
+    say(f"wrote {PAGE}")
 
 
 def _measure(
@@ -93,7 +93,7 @@ def _measure(
                 found = time_read(layer, bare, read, values, options.calls)
                 if read.naive is not None and number == 0:  # takes half a minute
                     found["naive"] = time_naive(bare, read.naive, values)
-                _say(f"round {number + 1}, {name}: " + ", ".join(f"{key} {found[key]:,.1f}" for key in found))
+                say(f"round {number + 1}, {name}: " + ", ".join(f"{key} {found[key]:,.1f}" for key in found))
                 for key, figure in found.items():
                     figures[f"{name}.{key}"].append(figure)
     return reads, figures
@@ -118,10 +118,6 @@ def _options() -> argparse.Namespace:
     options.views = options.views or (1 if options.quick else 5)
     options.runs = options.runs or (1 if options.quick else 3)
     return options
-
-
-def _say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

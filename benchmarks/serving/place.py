@@ -1,8 +1,5 @@
 """The filled database on an embedded PostgreSQL: in a temporary home, or in a folder that is kept and used again."""
 
-import shutil
-import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -12,9 +9,8 @@ import psycopg
 from psycopg import sql
 
 from benchmarks.observations import make_city
-from benchmarks.servers import EMPTY, Database, make_template
+from benchmarks.servers import EMPTY, Database, make_template, running_postgres
 from benchmarks.serving.fill import Filled, describe, fill
-from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
 from lambda_pipeline.storage.engine import make_engine
 from lambda_pipeline.storage.migrate import newest_version, upgrade
@@ -29,21 +25,8 @@ def filled_database(
     A folder that is kept is used again while its database has the newest schema. Its hours stay where they were when
     it was filled.
     """
-    for ending in (signal.SIGTERM, signal.SIGHUP):  # like Ctrl-C: through every `finally`
-        signal.signal(ending, signal.default_int_handler)
-    folder = keep if keep is not None else Path(tempfile.mkdtemp(prefix="lambda-bench-"))
-    try:
-        home = Home(folder)
-        postgres = EmbeddedPostgres(home)
-        with home.lock("benchmarks"):
-            try:
-                postgres.start()
-                yield _find_or_fill(postgres, locations, days, say)
-            finally:
-                postgres.stop(force=True)
-    finally:
-        if keep is None:
-            shutil.rmtree(folder, ignore_errors=True)
+    with running_postgres(keep) as (_, postgres):
+        yield _find_or_fill(postgres, locations, days, say)
 
 
 def _find_or_fill(
