@@ -1,16 +1,16 @@
 """Every setting of the platform, typed and frozen, built once at the edge from the environment and `.env`."""
 
 import os
-import re
 from datetime import date, timedelta
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from lambda_pipeline.addresses import is_broker, password_of, refuse_bad_postgresql
 from lambda_pipeline.archive.place import Place, S3Access, parse_place
 from lambda_pipeline.domain.air_quality import AQI_BANDS
 from lambda_pipeline.domain.catalogue import City, load_city
@@ -240,7 +240,7 @@ class Settings(BaseSettings):
     @classmethod
     def _are_brokers(cls, value: str | None) -> str | None:
         """Here, since Kafka's client raises a bare ValueError."""
-        if value is not None and not all(map(_is_broker, value.split(","))):
+        if value is not None and not all(map(is_broker, value.split(","))):
             raise ValueError("cannot be read; write host:port, or several of them with commas between")
         return value
 
@@ -249,7 +249,7 @@ class Settings(BaseSettings):
     def _is_postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         """Here and not where it is used, so that the error names the setting and shows nothing of the password."""
         if value is not None:
-            _refuse_bad_address(value.get_secret_value())
+            refuse_bad_postgresql(value.get_secret_value())
         return value
 
     @field_validator("dagster_database_url")
@@ -357,43 +357,13 @@ class Settings(BaseSettings):
             value = getattr(self, name)
             if isinstance(value, SecretStr):
                 text = value.get_secret_value()
-                password = _password(text)
+                password = password_of(text)
                 found += [text, *dict.fromkeys((password, unquote(password)) if password else ())]
         return found
 
 
-def _password(url: str) -> str | None:
-    """What a text holds as a password where it is an address, quoted as there."""
-    try:
-        return urlsplit(url).password
-    except ValueError:
-        return None
-
-
 def _shown(secret: SecretStr | None) -> str | None:
     return None if secret is None else secret.get_secret_value()
-
-
-def _refuse_bad_address(url: str) -> None:
-    form = "write postgresql://user:password@host:5432/name"
-    scheme, separator, _ = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in ("postgresql", "postgres"):
-        raise ValueError(f"not an address of a PostgreSQL database; {form}")
-    try:
-        parts = urlsplit(url)
-        is_plain = parts.netloc.count("@") <= 1 and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_plain = False
-    if not is_plain:
-        raise ValueError(f"cannot be read; {form}, in which @ : / ? # of a password are %40 %3A %2F %3F %23")
-
-
-_BROKER = re.compile(r"(\w+://)?([^\s:/@\[\]]+|\[[^\s/@\[\]]+\])(:(?P<port>\d{1,5}))?", re.ASCII)
-
-
-def _is_broker(address: str) -> bool:
-    found = _BROKER.fullmatch(address.strip())
-    return found is not None and 0 < int(found["port"] or 9092) < 65536
 
 
 def load_settings(env_file: Path | None = Path(".env"), **overrides: object) -> Settings:
