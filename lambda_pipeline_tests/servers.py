@@ -80,21 +80,26 @@ def server_home() -> Iterator[Home]:
         yield Home(Path(folder))
 
 
+def make_claimed_database(server: EmbeddedPostgres, name: str, city: City) -> None:
+    """A database with the newest schema that belongs to a city and holds nothing, and the roles let in."""
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute(f"create database {name}")  # type: ignore[call-overload]
+    engine = make_engine(server.url(name), "owner")
+    upgrade(engine)
+    with transaction(engine) as connection:
+        claim(connection, city, HISTORY_START, POLL_INTERVAL)
+    engine.dispose()
+    with psycopg.connect(server.url(), autocommit=True) as connection:
+        connection.execute("alter role lambda_writer login; alter role lambda_reader login")
+
+
 @pytest.fixture(scope="session")
 def postgres(server_home: Home, jakarta: City) -> Iterator[EmbeddedPostgres]:
     """A real PostgreSQL, with a template database that is upgraded and claimed for Jakarta."""
     server = EmbeddedPostgres(server_home, {"fsync": "off"})
     server.start()
     try:
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute("create database template")
-        engine = make_engine(server.url("template"), "template")
-        upgrade(engine)
-        with transaction(engine) as connection:
-            claim(connection, jakarta, HISTORY_START, POLL_INTERVAL)
-        engine.dispose()
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute("alter role lambda_writer login; alter role lambda_reader login")
+        make_claimed_database(server, "template", jakarta)
         yield server
     finally:
         server.stop()

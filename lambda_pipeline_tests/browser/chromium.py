@@ -5,8 +5,9 @@
 
 import os
 import shutil
-import subprocess
 import sys
+
+from lambda_pipeline_tests.debian import provide
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 ARGUMENTS = (
@@ -28,21 +29,12 @@ def find_chromium() -> str | None:
 
 def main() -> int:
     """Make sure that there is a Chromium; exit code 1 with advice where there is none."""
-    if find_chromium():
-        return 0
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "chromium"]):
-            print("+", " ".join(command), flush=True)  # noqa: T201 - this is a command of its own
-            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        if find_chromium():
-            return 0
-    print(  # noqa: T201
+    return provide(
+        "chromium",
+        find_chromium,
         "The browser tests need Chromium, and it is not installed. Install it (on Debian: apt-get install chromium), "
         "or name one in LAMBDA_TEST_CHROMIUM.",
-        file=sys.stderr,
     )
-    return 1
 
 
 if __name__ == "__main__":

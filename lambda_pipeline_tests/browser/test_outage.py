@@ -4,19 +4,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 from playwright.sync_api import expect
 
 from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.home import Home
 from lambda_pipeline.local.postgres import EmbeddedPostgres
-from lambda_pipeline.storage.deployment import claim
-from lambda_pipeline.storage.engine import make_engine, transaction
-from lambda_pipeline.storage.migrate import upgrade
 from lambda_pipeline_tests.browser.reader import LOADING, TABS, Reader
 from lambda_pipeline_tests.browser.stage import Stage, staged
-from lambda_pipeline_tests.servers import HISTORY_START, POLL_INTERVAL
+from lambda_pipeline_tests.servers import make_claimed_database
 
 pytestmark = pytest.mark.browser
 
@@ -31,15 +27,7 @@ def own_postgres(jakarta: City) -> Iterator[EmbeddedPostgres]:
         server = EmbeddedPostgres(Home(Path(folder)), {"fsync": "off"})
         server.start()
         try:
-            with psycopg.connect(server.url(), autocommit=True) as connection:
-                connection.execute("create database own")
-            engine = make_engine(server.url("own"), "owner")
-            upgrade(engine)
-            with transaction(engine) as database:
-                claim(database, jakarta, HISTORY_START, POLL_INTERVAL)
-            engine.dispose()
-            with psycopg.connect(server.url(), autocommit=True) as connection:
-                connection.execute("alter role lambda_writer login; alter role lambda_reader login")
+            make_claimed_database(server, "own", jakarta)
             yield server
         finally:
             server.stop(force=True)

@@ -18,14 +18,12 @@ from lambda_pipeline.domain.catalogue import City
 from lambda_pipeline.local.dagster_home import prepare_dagster_home
 from lambda_pipeline.local.kafka import EmbeddedKafka
 from lambda_pipeline.local.postgres import EmbeddedPostgres
-from lambda_pipeline.storage.deployment import claim
 from lambda_pipeline.storage.engine import make_engine, transaction
-from lambda_pipeline.storage.migrate import upgrade
 from lambda_pipeline.stream.client import KafkaConnection
 from lambda_pipeline.stream.topic import ensure_topic
 from lambda_pipeline_tests.faults.load import Expected, Load
 from lambda_pipeline_tests.processes import Daemon, wait_for
-from lambda_pipeline_tests.servers import HISTORY_START, POLL_INTERVAL
+from lambda_pipeline_tests.servers import make_claimed_database
 
 FULL = os.environ.get("LAMBDA_FAULTS", "short") == "full"
 SEED = int(os.environ.get("LAMBDA_FAULTS_SEED", "20251124"))
@@ -195,16 +193,9 @@ def prepare_platform(
     reports: Reports,
 ) -> Platform:
     """A platform on servers: a claimed database, one for Dagster (`names`), and a topic of four partitions."""
+    make_claimed_database(postgres, names[0], city)
     with psycopg.connect(postgres.url(), autocommit=True) as admin:
-        for name in names:
-            admin.execute(f"create database {name}")  # type: ignore[call-overload]
-    engine = make_engine(postgres.url(names[0]), "owner")
-    upgrade(engine)
-    with transaction(engine) as database:
-        claim(database, city, HISTORY_START, POLL_INTERVAL)
-    engine.dispose()
-    with psycopg.connect(postgres.url(), autocommit=True) as admin:
-        admin.execute("alter role lambda_writer login")
+        admin.execute(f"create database {names[1]}")  # type: ignore[call-overload]
     ensure_topic(connection, topic, 4)
     dagster = postgres.url(names[1]).replace("postgresql://", "postgresql+psycopg2://", 1)
     places = [place.name for place in city.locations]

@@ -17,6 +17,7 @@ import psycopg
 
 from lambda_pipeline.local import access, processes
 from lambda_pipeline.local.home import free_port
+from lambda_pipeline_tests.debian import provide
 from lambda_pipeline_tests.security.certificates import Issued
 
 PASSWORD = "secret-of-the-test"
@@ -100,21 +101,12 @@ def _make_user(child: processes.Child, address: str, log: Path) -> None:
 
 def main() -> int:
     """Make sure that there is a server with TLS; exit code 1 with advice where there is none."""
-    if find_programs():
-        return 0
-    if os.geteuid() == 0 and shutil.which("apt-get"):
-        environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-        for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", "postgresql"]):
-            print("+", " ".join(command), flush=True)  # noqa: T201 - this is a command of its own
-            subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-        if find_programs():
-            return 0
-    print(  # noqa: T201
+    return provide(
+        "postgresql",
+        find_programs,
         "The tests of TLS need a PostgreSQL server below /usr/lib/postgresql, and there is none. Install it (on "
         "Debian: apt-get install postgresql).",
-        file=sys.stderr,
     )
-    return 1
 
 
 if __name__ == "__main__":
