@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONDONTWRITEBYTECODE  # everything here starts many processes: compiled once, they start three times as fast
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser tls-server demo up test test-faults soak lint types unit bench bench-speed bench-batch bench-serving bench-archive audit docs clean lock
+.PHONY: help install install-dev browser tls-server demo up test test-faults soak lint types unit bench bench-quick bench-speed bench-batch bench-serving bench-archive bench-compare bench-start audit docs clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,7 +44,9 @@ lint: install-dev  ## Check style, formatting and who imports whom
 types: install-dev  ## Check types
 	$(BIN)/mypy
 
-bench: install-dev  ## Measure: ratios against something run beside it
+bench: bench-quick bench-speed bench-batch bench-serving bench-archive bench-start  ## Measure everything: some hours; rewrites docs/benchmarks.md
+
+bench-quick: install-dev  ## A short look at each layer and at the poller: minutes; writes nothing
 	$(BIN)/python -m benchmarks
 	$(BIN)/python -m benchmarks.polling
 
@@ -68,6 +70,12 @@ browser: install-dev  ## Install Chromium for the browser tests (on Debian, as r
 
 tls-server: install-dev  ## Install a PostgreSQL with TLS for the tests of it (on Debian, as root), or say what is missing
 	@$(BIN)/python -m lambda_pipeline_tests.security.debian_postgres
+
+bench-start: install-dev browser  ## Measure how long the demo takes to data on the dashboard; rewrites docs/benchmarks.md
+	$(BIN)/python -m benchmarks.cold_start
+
+bench-compare: install-dev  ## Measure this state of the code beside the last commit; fails where it is slower
+	$(BIN)/python -m benchmarks.compare
 
 audit: install-dev  ## Look up the locked dependencies among the known vulnerabilities (needs a network; says so without)
 	@$(BIN)/python -m lambda_pipeline_tests.security.audit

@@ -1,42 +1,55 @@
-"""`python -m benchmarks`: a short look at both layers' transactions; `benchmarks.speed` measures the daemon."""
+"""`python -m benchmarks`: a short look at each layer's work. The packages and modules beside measure one of them each.
 
+With `--json` one round's figures go to standard output, and nothing else: `benchmarks.compare` reads them.
+"""
+
+import argparse
+import json
 import platform
 import statistics
-from datetime import UTC, datetime
+import sys
+from collections import defaultdict
 
-from benchmarks.commit_path import bench_commit, bench_plain_copy
-from benchmarks.observations import Stream, make_city
-from benchmarks.publish import bench_publish
+from benchmarks.log import say
 from benchmarks.report import ratios
 from benchmarks.servers import running_servers
+from benchmarks.short import BESIDE, CITY, measure, prepare
 
 RUNS = 3
-LOCATIONS = 1_000
-BATCH, BATCHES = 2_000, 50
-RAW_ROWS = 200_000
 
 
 def main() -> None:
-    """Run everything and print one table."""
-    print(f"Python {platform.python_version()}, {platform.machine()}; medians of {RUNS} runs")
-    city = make_city(LOCATIONS)
-    stream = Stream(city, datetime(2025, 6, 1, tzinfo=UTC))
-    commit, copy, publish = [], [], []
-    with running_servers(city) as servers:
-        for _ in range(RUNS):
-            commit.append(bench_commit(servers, stream, BATCH, BATCHES))
-            copy.append(bench_plain_copy(servers, stream, BATCH, BATCHES))
-            publish.append(bench_publish(servers, RAW_ROWS))
-    ours, bare = zip(*publish, strict=True)
-    _print(f"speed commit, {BATCH} a batch", "plain COPY", commit, copy, "observations/s")
-    _print("publish of raw rows", "one bare aggregation", ours, bare, "rows/s")
+    """Measure everything, and print one table or one round's figures."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--json", action="store_true", help="one round, as JSON")
+    options = parser.parse_args()
+    figures: dict[str, list[float]] = defaultdict(list)
+    with running_servers(CITY) as servers:
+        look = prepare(servers)
+        for number in range(1 if options.json else RUNS):
+            for what, rate in measure(look).items():
+                figures[what].append(rate)
+            say(f"round {number + 1}: " + ", ".join(f"{what} {rates[-1]:,.0f}/s" for what, rates in figures.items()))
+    if options.json:
+        print(json.dumps({what: rates[0] for what, rates in figures.items()}))
+        return
+    print(f"Python {platform.python_version()}, {platform.machine()}; medians of {RUNS} rounds")
+    for what, rates in figures.items():
+        if what not in BESIDE.values():
+            print(_line(what, rates, figures))
 
 
-def _print(ours: str, other: str, rates: list[float], beside: list[float], unit: str) -> None:
-    rate, against = statistics.median(rates), statistics.median(beside)
+def _line(what: str, rates: list[float], figures: dict[str, list[float]]) -> str:
+    line = f"{what:<36} {statistics.median(rates):>12,.0f}/s"
+    if what not in BESIDE:
+        return line
+    beside = figures[BESIDE[what]]
     ratio = statistics.median(ratios(rates, beside))
-    print(f"{ours:<32} {rate:>12,.0f} {unit:<16} {other:<22} {against:>12,.0f}   ratio {ratio:.2f}")
+    return f"{line}   {BESIDE[what]:<22} {statistics.median(beside):>12,.0f}/s   ratio {ratio:.2f}"
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
