@@ -62,10 +62,14 @@ def flood(bench: Bench) -> Figures:
     }
 
 
-def two_daemons(bench: Bench) -> Figures:
-    """Two daemons in one group, from when both have committed to the end of the topic."""
-    found: Flood = run_flood(bench.servers, bench.loaded, daemons=2)
-    return {"two": found.rate, **{f"two.cores.{name}": cores for name, cores in found.cores.items()}}
+def several_daemons(name: str, daemons: int) -> Callable[[Bench], Figures]:
+    """So many daemons in one group, from when all have committed to the end of the topic."""
+
+    def measure(bench: Bench) -> Figures:
+        found: Flood = run_flood(bench.servers, bench.loaded, daemons=daemons)
+        return {name: found.rate, **{f"{name}.cores.{party}": cores for party, cores in found.cores.items()}}
+
+    return measure
 
 
 def filled(bench: Bench) -> Figures:
@@ -136,8 +140,9 @@ MEASUREMENTS: dict[str, Callable[[Bench], Figures]] = {
     "copy": copy,
     "quix": quix,
     "clients": clients,
-    "two": two_daemons,
+    "two": several_daemons("two", 2),
+    "four": several_daemons("four", 4),
     "filled": filled,
     "latency": latency,
 }
-NEEDED = {"first": "flood", "copy": "flood", "quix": "flood", "two": "flood"}  # to be a ratio to
+NEEDED = {"first": "flood", "copy": "flood", "quix": "flood", "two": "flood", "four": "flood"}  # to be a ratio to

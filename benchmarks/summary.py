@@ -35,6 +35,8 @@ def goal_rows(figures: Collected) -> list[Row]:
             rows.append(replace(row, measured=f"{row.measured}, exactly once", beside=f"{row.beside}, at least once"))
     if {"flood", "two"} <= figures.keys():
         rows.append(_beside(figures, "two daemons against one", "two", "flood"))
+    if {"flood", "four"} <= figures.keys():
+        rows.append(_beside(figures, "four daemons against one", "four", "flood"))
     rows += _filled_rows(figures)
     rows += _client_rows(figures)
     rows += _latency_rows(figures)
