@@ -211,7 +211,7 @@ def look(
         if check.joins_all:
             run_script(connection, sql_text("batch/plan_by_hash"))
         question = sql(f"checks/{name}")
-        spans = [{}] if hours is None else _spans(hours)
+        spans: list[dict[str, datetime]] = [{}] if hours is None else _spans(hours)
         row = _as_one([connection.execute(question, values | span).one() for span in spans])
     passed, text = check.judge(row)
     figures = {key: value for key, value in vars(row).items() if isinstance(value, int)}
