@@ -13,6 +13,7 @@ from dagster._grpc.types import ExecuteRunArgs
 from dagster._serdes import serialize_value
 
 from lambda_pipeline.automation.jobs import JOB_NAME, publish_config
+from lambda_pipeline.batch.checks import CHANGED_ONLY
 from lambda_pipeline.definitions import defs
 
 
@@ -27,7 +28,7 @@ def main(day: str | None = None) -> None:
         run = instance.create_run_for_job(
             defs.resolve_job_def(JOB_NAME),
             run_config=publish_config(everything=False, closed_only=True),
-            tags={"dagster/partition": day},
+            tags={"dagster/partition": day, **CHANGED_ONLY},
             job_code_origin=origin,
         )
         print(run.run_id)

@@ -13,6 +13,7 @@ from lambda_pipeline.archive.manifest import stale_archives
 from lambda_pipeline.automation.jobs import publish_config
 from lambda_pipeline.batch.archive import NO_ARCHIVE
 from lambda_pipeline.batch.assets import open_engine
+from lambda_pipeline.batch.checks import CHANGED_ONLY
 from lambda_pipeline.batch.partitions import Days, range_tags
 from lambda_pipeline.errors import TransientError
 from lambda_pipeline.resources import ArchiveResource, DatabaseResource
@@ -43,6 +44,7 @@ def build_schedules(
                 run_key=f"hourly-{now.isoformat()}-{day}",
                 partition_key=day.isoformat(),
                 run_config=publish_config(everything=False, closed_only=True),
+                tags=CHANGED_ONLY,  # the daily run's checks look at all of the day
             )
 
     @dg.schedule(

@@ -2,6 +2,7 @@
 
 What would make a publish wrong blocks it (raw_data's); what would make a day's tables wrong blocks those. Each asks one
 question of sql/checks/, about the days of the run that it belongs to, or about all history where it is run by itself.
+What reads raw_data looks, in a run that asks for it, only at the hours of those days that the run could have changed.
 
 No `from __future__ import annotations` here: Dagster reads the context's annotation at import.
 """
@@ -9,6 +10,7 @@ No `from __future__ import annotations` here: Dagster reads the context's annota
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import dagster as dg
@@ -17,14 +19,18 @@ import sqlalchemy as sa
 from lambda_pipeline.batch.catch_up import CLOSED_FOR
 from lambda_pipeline.batch.partitions import Days, days_of_tags, describe_days
 from lambda_pipeline.batch.retention import check_retention
-from lambda_pipeline.domain.city_time import CityClock
+from lambda_pipeline.domain.city_time import HOUR, CityClock
 from lambda_pipeline.resources import DatabaseResource, LogResource
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
+CHECKS_TAG = "lambda_pipeline/checks"
+CHANGED_ONLY = {CHECKS_TAG: "changed"}
+"""Tags of a run that comes again and again for the same day, which another run looks at whole when it is over."""
 COMPLETE_FROM = 0.9
 """Share of the expected polls from which on a window counts as complete."""
+_NEVER = datetime.fromtimestamp(0, UTC)
 _Verdict = tuple[bool, str]  # whether it passed, and what to say
 
 
@@ -38,6 +44,7 @@ class _Check:
     judge: Callable[[Any], _Verdict]
     blocking: bool = False
     joins_all: bool = True  # all rows of the window, which may just have been stored and have no statistics
+    reads_raw: bool = False  # row by row, and each hour for itself
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
 
 
@@ -102,9 +109,9 @@ _CHECKS = (
     _Check("raw_keys", "raw_data", "Keys are unique and what a position or an hour rests on is never null.",
            _judge_keys, blocking=True),
     _Check("raw_values", "raw_data", "Measures are in their ranges, locations are known, and each row lies in the hour "
-           "and the day that it is published with.", _judge_values, blocking=True),
+           "and the day that it is published with.", _judge_values, blocking=True, reads_raw=True),
     _Check("hourly_counts", "hourly_aggregations", "Each published hour counts exactly the raw rows that it covers.",
-           _judge_counts, blocking=True),
+           _judge_counts, blocking=True, reads_raw=True),
     _Check("hourly_values", "hourly_aggregations", "Extremes are in their ranges, sums within what they allow.",
            _judge_values, blocking=True),
     _Check("layer_parity", "hourly_aggregations", "What the speed layer held below the published positions is what "
@@ -143,17 +150,22 @@ def _checks_of(asset: str, clock: CityClock, history_start: date) -> dg.AssetChe
         now = datetime.now(UTC)
         tomorrow = clock.city_date(now) + timedelta(days=1)
         days = days_of_tags(context.run.tags) or (history_start, tomorrow)
+        changed_by = context.run.run_id if context.run.tags.get(CHECKS_TAG) == CHANGED_ONLY[CHECKS_TAG] else None
         engine = database.engine()
         try:
             for key in sorted(context.selected_asset_check_keys, key=lambda key: list(checks).index(key.name)):
-                found = look(engine, key.name, clock, days, now)
+                found = look(engine, key.name, clock, days, now, changed_by)
                 yield dg.AssetCheckResult(
                     asset_key=asset,
                     check_name=key.name,
                     passed=found.passed,
                     severity=checks[key.name].severity,
                     description=found.text,
-                    metadata={**found.figures, "window": describe_days(days)},
+                    metadata={
+                        **found.figures,
+                        "window": describe_days(days),
+                        **({} if found.hours is None else {"changed_hours": found.hours}),
+                    },
                 )
         finally:
             engine.dispose()
@@ -163,15 +175,26 @@ def _checks_of(asset: str, clock: CityClock, history_start: date) -> dg.AssetChe
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a check found: whether it passed, that in words, and in figures."""
+    """What a check found: whether it passed, that in words, and in figures.
+
+    `hours` is how many hours of its days it looked at, where those were only the ones that a run could have changed.
+    """
 
     passed: bool
     text: str
     figures: dict[str, int]
+    hours: int | None = None
 
 
-def look(engine: sa.Engine, name: str, clock: CityClock, days: Days, now: datetime) -> Finding:
-    """What the check of this name finds at `now` about the city days [first, until), in one snapshot."""
+def look(
+    engine: sa.Engine, name: str, clock: CityClock, days: Days, now: datetime, changed_by: str | None = None
+) -> Finding:
+    """What the check of this name finds at `now` about the city days [first, until), in one snapshot.
+
+    With `changed_by`, a run's id, a check that reads raw_data looks only at the hours of the days that this run has
+    published or could publish. A row is never changed once it is stored, so the other hours are as they were when they
+    were published. It looks at the days whole where raw_hours counts other rows in those hours than raw_data holds.
+    """
     (check,) = (one for one in _CHECKS if one.name == name)
     first, until = days
     values = {
@@ -183,12 +206,44 @@ def look(engine: sa.Engine, name: str, clock: CityClock, days: Days, now: dateti
         "timezone": clock.timezone,
         "least": COMPLETE_FROM,
     }
-    with transaction(engine, read_only=True) as connection:
+    with transaction(engine, "REPEATABLE READ", read_only=True) as connection:
+        hours = _changed_hours(connection, days, changed_by) if check.reads_raw and changed_by is not None else None
         if check.joins_all:
             run_script(connection, sql_text("batch/plan_by_hash"))
-        row = connection.execute(sql(f"checks/{name}"), values).one()
+        question = sql(f"checks/{name}")
+        spans: list[dict[str, datetime]] = [{}] if hours is None else _spans(hours)
+        row = _as_one([connection.execute(question, values | span).one() for span in spans])
     passed, text = check.judge(row)
-    return Finding(passed, text, {key: value for key, value in row._mapping.items() if isinstance(value, int)})
+    figures = {key: value for key, value in vars(row).items() if isinstance(value, int)}
+    return Finding(passed, text, figures, None if hours is None else len(hours))
+
+
+def _changed_hours(connection: sa.Connection, days: Days, run_id: str) -> list[datetime] | None:
+    """The hours of the days that a run has published or could publish, in order; None if all have to be looked at."""
+    values = {"first": days[0], "until": days[1], "run_id": run_id}
+    rows = connection.execute(sql("checks/changed_hours"), values).all()
+    return None if any(row.counted != row.found for row in rows) else [row.hour_start for row in rows]
+
+
+def _spans(hours: Sequence[datetime]) -> list[dict[str, datetime]]:
+    """Neighbouring hours together, as what `start_at` and `end_at` are; an empty span if there are none."""
+    spans: list[dict[str, datetime]] = []
+    for hour in hours:
+        if spans and spans[-1]["end_at"] == hour:
+            spans[-1]["end_at"] = hour + HOUR
+        else:
+            spans.append({"start_at": hour, "end_at": hour + HOUR})
+    return spans or [{"start_at": _NEVER, "end_at": _NEVER}]
+
+
+def _as_one(rows: Sequence[Any]) -> SimpleNamespace:
+    """One answer out of those about several spans: counts are added, of the rest the first that says something."""
+    answers = [row._mapping for row in rows]
+    merged: dict[str, Any] = {}
+    for name in answers[0]:
+        said = [answer[name] for answer in answers if answer[name] is not None]
+        merged[name] = sum(said) if said and isinstance(said[0], int) else next(iter(said), None)
+    return SimpleNamespace(**merged)
 
 
 def _kafka_retention() -> dg.AssetChecksDefinition:

@@ -247,7 +247,7 @@ def _judge_chunk(
     moves = {}
     for number, records in batch.items():
         for record in records:
-            judged = judge(record, partitions[number].id, validator)
+            judged = judge(record, partitions[number].id, validator, for_latest=False)
             if isinstance(judged, Incoming):
                 observations.append(judged)
             else:

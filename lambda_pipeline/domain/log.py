@@ -62,8 +62,13 @@ def _append_time(milliseconds: int) -> datetime:
         return _EPOCH
 
 
-def judge(record: Record, log_partition: int, validator: Validator) -> Incoming | DeadLetter:
-    """The one place where a record is found valid or not, for both layers and for every re-run."""
+def judge(
+    record: Record, log_partition: int, validator: Validator, *, for_latest: bool = True
+) -> Incoming | DeadLetter:
+    """The one place where a record is found valid or not, for both layers and for every re-run.
+
+    Without `for_latest`, what only the latest observation keeps is left out: making it takes a tenth of the time.
+    """
     appended_at = _append_time(record.timestamp)
     try:
         message = decode(record.value)
@@ -72,6 +77,8 @@ def judge(record: Record, log_partition: int, validator: Validator) -> Incoming 
     except InvalidObservationError as error:
         reason = str(error).replace("\0", "\\0")
         return DeadLetter(log_partition, record.offset, appended_at, record.key, record.value, reason)
+    if not for_latest:
+        return Incoming(observation, KAFKA_SOURCE, log_partition, record.offset)
     return Incoming(
         observation,
         KAFKA_SOURCE,

@@ -13,6 +13,7 @@ from lambda_pipeline.stream.client import BOOTSTRAP_MS, KafkaConnection, broker_
 from lambda_pipeline.stream.intake import Intake
 
 _POLL_MS = 1000
+_IDLE_MS = 10  # what the client sleeps while nothing is on its way yet, at the start of a read; 100 by default
 _IDLE_POLLS = 60  # a minute without a record although there should be some
 _INTAKE_BYTES = 32 * 1024 * 1024  # of the values of one batch
 
@@ -42,6 +43,7 @@ class LogReader:
                 enable_auto_commit=False,
                 auto_offset_reset="none",
                 fetch_max_wait_ms=100,
+                retry_backoff_ms=_IDLE_MS,
             )
 
     def __enter__(self) -> "LogReader":

@@ -17,6 +17,7 @@ from lambda_pipeline.automation.schedules import build_schedules
 from lambda_pipeline.automation.workers import signing_executor
 from lambda_pipeline.batch.archive import build_archive
 from lambda_pipeline.batch.assets import ASSET_NAMES, build_assets
+from lambda_pipeline.batch.checks import CHANGED_ONLY
 from lambda_pipeline.batch.partitions import city_days
 from lambda_pipeline.batch.progress import LoggedProgress
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
@@ -318,3 +319,11 @@ def test_hourly_runs_leave_the_open_hour_alone_and_publish_only_what_is_stale() 
     for request in requests("Asia/Jakarta", "hourly", at):
         config = {"everything": False, "closed_only": True}
         assert request.run_config == {"ops": {"hourly_aggregations": {"config": config}}}
+        assert request.tags.items() >= CHANGED_ONLY.items()
+
+
+def test_daily_runs_look_at_the_day_whole() -> None:
+    at = datetime(2025, 6, 3, 2, tzinfo=ZoneInfo("Asia/Jakarta"))
+    found = list(requests("Asia/Jakarta", "daily", at))
+    assert found
+    assert not any(CHANGED_ONLY.keys() & request.tags.keys() for request in found)

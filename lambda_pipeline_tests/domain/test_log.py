@@ -128,3 +128,22 @@ def test_only_real_nesting_counts() -> None:
     flat = wire(unknown=[[]] * 500, text="[{" * 500 + '\\"' + "[" * 100)
     assert isinstance(judge(Record(flat), 5, VALIDATOR), Incoming)
     assert isinstance(judge(Record(nested(100)), 5, VALIDATOR), DeadLetter)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"aqi_measured_at": "2025-06-02T02:00:00Z", "dominant_pollutant": "pm25", "attributions": [{"name": "BMKG"}]},
+        {"aqi_measured_at": "9999-12-31T23:30:00-23:00"},
+        {"location": "Nowhere"},
+    ],
+)
+def test_what_only_the_latest_observation_keeps_can_be_left_out_and_changes_no_verdict(
+    changes: dict[str, object],
+) -> None:
+    whole = judge(Record(wire(**changes)), 5, VALIDATOR)
+    part = judge(Record(wire(**changes)), 5, VALIDATOR, for_latest=False)
+    if isinstance(whole, Incoming):
+        assert part == Incoming(whole.observation, whole.source, whole.log_partition, whole.log_offset)
+    else:
+        assert part == whole

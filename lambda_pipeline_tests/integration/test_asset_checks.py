@@ -177,6 +177,84 @@ def test_damage_is_found_and_named(database: Database, published: MemoryLog, dam
     assert text in found.text
 
 
+# ---------------------------------------------------------------- a run that comes again and again
+
+
+RAW_CHECKS = ["raw_values", "hourly_counts"]
+RANGE = "alter table raw_data drop constraint raw_data_aqi_value_check"
+
+
+def find_changed(database: Database, name: str, run_id: str, days: Days = (DAY, DAY_AFTER)) -> Finding:
+    """What a check finds in a run that looks only at what it could have changed."""
+    return look(database.writer, name, CLOCK, days, NEXT_HOUR + timedelta(hours=1) + CLOSED_FOR, changed_by=run_id)
+
+
+def spoil(database: Database, hour: datetime) -> None:
+    """A value that no run could have stored."""
+    place = f"location = 'Krukut' and timestamp = '{hour.isoformat()}'"
+    tamper(database, RANGE, f"update raw_data set aqi_value = 5000 where {place}")
+
+
+@pytest.mark.parametrize("name", RAW_CHECKS)
+def test_it_looks_at_the_hours_that_it_published(database: Database, published: MemoryLog, name: str) -> None:
+    found = find_changed(database, name, "test")
+    assert (found.passed, found.hours) == (True, 2)
+    assert found.figures == find(database, name).figures
+    tamper(database, RANGE, "delete from raw_data where log_offset = 3", "update raw_data set aqi_value = 5000")
+    found = find_changed(database, name, "test")
+    assert not found.passed
+
+
+@pytest.mark.parametrize("name", RAW_CHECKS)
+def test_with_nothing_changed_it_has_nothing_to_look_at(database: Database, published: MemoryLog, name: str) -> None:
+    found = find_changed(database, name, "another")
+    assert (found.passed, found.hours) == (True, 0)
+
+
+def test_rows_that_it_could_publish_are_looked_at_before_it_does_in_hours_that_are_no_neighbours_too(
+    database: Database, published: MemoryLog
+) -> None:
+    late = NEXT_HOUR + timedelta(hours=5)
+    published.append(seen(0, "Krukut", hour=late), seen(3, "Krukut", hour=HOUR))
+    published.store()
+    found = find_changed(database, "raw_values", "another")
+    assert (found.passed, found.hours) == (True, 2)
+    spoil(database, late)
+    found = find_changed(database, "raw_values", "another")
+    assert found.text.startswith("1 rows break a rule")
+    assert found.figures == find(database, "raw_values").figures
+
+
+def test_what_was_published_before_is_left_to_the_run_that_looks_at_the_whole_day(
+    database: Database, published: MemoryLog
+) -> None:
+    spoil(database, NEXT_HOUR)
+    assert find_changed(database, "raw_values", "another").passed
+    assert not find(database, "raw_values").passed
+
+
+def test_a_new_row_that_lies_in_an_hour_of_another_time_makes_it_look_at_the_whole_day(
+    database: Database, published: MemoryLog
+) -> None:
+    published.append(seen(3, "Krukut", hour=NEXT_HOUR))
+    published.store()
+    hour, other = f"'{NEXT_HOUR.isoformat()}'", f"'{(NEXT_HOUR + timedelta(hours=5)).isoformat()}'"
+    tamper(
+        database,
+        f"update raw_data set hour_start = {other} where timestamp = {hour}::timestamptz + interval '3 minutes'",
+        f"update raw_hours set rows = rows - 1, max_offset = 0 where hour_start = {hour}",
+        f"insert into raw_hours select {other}, log_partition, city_date, 1, 99 from raw_hours where hour_start = {hour}",
+    )
+    found = find_changed(database, "raw_values", "another")
+    assert found.hours is None
+    assert found.text.startswith("1 rows break a rule")
+
+
+def test_other_checks_look_at_all_days_in_any_run(database: Database, published: MemoryLog) -> None:
+    for name in set(ALL) - set(RAW_CHECKS):
+        assert find_changed(database, name, "another") == find(database, name)
+
+
 # ---------------------------------------------------------------- gaps
 
 

@@ -9,7 +9,7 @@ with counted as (
 published as (
     select hour_start, sum(data_points_count) as rows
     from batch_aggregations
-    where hour is not null and date >= :first and date < :until
+    where hour is not null and date >= :first and date < :until and hour_start >= :start_at and hour_start < :end_at
     group by hour_start
 ),
 differing as (
