@@ -35,7 +35,9 @@ PAGE = """<!doctype html><meta charset="utf-8"><title>map</title>
   show({ parentElement: document.getElementById("map"), data, setTriggerValue: () => {} })
 </script>"""
 INNER = "document.querySelector('.js-plotly-plot')._fullLayout.map._subplot.map"
-DRAWN = f"() => document.querySelector('.js-plotly-plot')?._fullLayout?.map?._subplot?.map?.loaded() && {INNER}.getZoom()"
+DRAWN = (
+    f"() => document.querySelector('.js-plotly-plot')?.ariaBusy === 'false' && {INNER}.loaded() && {INNER}.getZoom()"
+)
 WRITTEN = (
     f"() => {INNER}.getLayer('numbers')"
     f" ? {INNER}.queryRenderedFeatures({{ layers: ['numbers'] }}).map((it) => it.properties.text) : []"
