@@ -243,7 +243,8 @@ def test_a_new_row_that_lies_in_an_hour_of_another_time_makes_it_look_at_the_who
         database,
         f"update raw_data set hour_start = {other} where timestamp = {hour}::timestamptz + interval '3 minutes'",
         f"update raw_hours set rows = rows - 1, max_offset = 0 where hour_start = {hour}",
-        f"insert into raw_hours select {other}, log_partition, city_date, 1, 99 from raw_hours where hour_start = {hour}",
+        f"insert into raw_hours select {other}, log_partition, city_date, 1, 99 from raw_hours "
+        f"where hour_start = {hour}",
     )
     found = find_changed(database, "raw_values", "another")
     assert found.hours is None
