@@ -51,6 +51,14 @@ class Archive:
             manifests.mark_damaged(self._engine, manifest)
             raise
 
+    def verify(self, manifest: Manifest) -> None:
+        """Read all of a day's file. One that is not what was written raises ArchiveDamagedError, and is noted."""
+        try:
+            verify(self.store, manifest)
+        except ArchiveDamagedError:
+            manifests.mark_damaged(self._engine, manifest)
+            raise
+
     def remove_leftovers(self, left_for: timedelta = LEFT_FOR) -> int:
         """Remove the files that no manifest has named for so long; returns how many. What cannot be removed waits."""
         removed = 0

@@ -36,6 +36,11 @@ class Store:
         self.place = place
         self._files = fs.LocalFileSystem() if place.kind == "folder" else _bucket(access or S3Access())
 
+    @property
+    def files(self) -> fs.FileSystem:
+        """Arrow's own, for another process to read with: it can be pickled, and carries the keys that were given."""
+        return self._files
+
     def write(self, path: str, fill: Callable[[io.RawIOBase], None]) -> Stored:
         """Make a file of what `fill` writes; what was written. If `fill` raises, there is no file."""
         whole = self._whole(path)
