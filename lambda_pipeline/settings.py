@@ -166,6 +166,18 @@ class Settings(BaseSettings):
         None, alias="LAMBDA_ARCHIVE_URL",
         description="Where raw_archive keeps days as Parquet: a folder, or s3://bucket/prefix; none: nowhere.",
     )  # fmt: skip
+    batch_engine: Literal["postgres", "duckdb", "auto"] = Field(
+        "postgres", alias="LAMBDA_BATCH_ENGINE",
+        description="What aggregates hours: postgres; duckdb over the archived days; auto: as the rows make it worth.",
+    )  # fmt: skip
+    duckdb_memory_mb: int = Field(
+        1024, alias="LAMBDA_DUCKDB_MEMORY", ge=64, le=1_000_000,
+        description="MiB that DuckDB takes before it spills to the temporary folder.",
+    )  # fmt: skip
+    duckdb_threads: int | None = Field(
+        None, alias="LAMBDA_DUCKDB_THREADS", ge=1, le=1024,
+        description="Threads of DuckDB; none: one for each processor.",
+    )  # fmt: skip
     aws_endpoint_url: str | None = Field(
         None, alias="AWS_ENDPOINT_URL", pattern=r"^https?://[^/@\s]+/?$",
         description="Address of the archive's object store, where it is not AWS's own.",
