@@ -166,6 +166,18 @@ class Settings(BaseSettings):
         None, alias="LAMBDA_ARCHIVE_URL",
         description="Where raw_archive keeps days as Parquet: a folder, or s3://bucket/prefix; none: nowhere.",
     )  # fmt: skip
+    batch_engine: Literal["postgres", "duckdb", "spark", "auto"] = Field(
+        "postgres", alias="LAMBDA_BATCH_ENGINE",
+        description="What aggregates hours: postgres; duckdb or spark over the archived days; auto: as the rows make it "
+        "worth.",
+    )  # fmt: skip
+    duckdb_memory_mb: int = Field(
+        1024, alias="LAMBDA_DUCKDB_MEMORY", ge=64, le=1_000_000,
+        description="MiB that DuckDB takes before it spills to the temporary folder.",
+    )  # fmt: skip
+    duckdb_threads: int | None = Field(
+        None, alias="LAMBDA_DUCKDB_THREADS", ge=1, le=1024,
+        description="Threads of DuckDB; none: one for each processor.",
     spark_master: str = Field(
         "local[*]", alias="LAMBDA_SPARK_MASTER", pattern=r"^(local(\[[\d*, ]+\])?|spark://\S+)$",
         description="Where Spark computes: local[*], local[2], spark://host:7077.",

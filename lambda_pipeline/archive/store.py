@@ -73,6 +73,23 @@ class Store:
                 length += len(piece)
         return Stored(length, digest.hexdigest())
 
+    def fetch(self, path: str, target: Path) -> Stored:
+        """Copy a file to this machine; what was copied. Raises ArchiveDamagedError where there is none."""
+        digest, length = hashlib.sha256(), 0
+        with (
+            self._our_errors(path, "read"),
+            self._files.open_input_stream(self._whole(path)) as stream,
+            target.open("wb") as copy,
+        ):
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+                length += copy.write(piece)
+        return Stored(length, digest.hexdigest())
+
+    def local_path(self, path: str) -> Path | None:
+        """Where a file lies on this machine; None in a bucket."""
+        return Path(self._whole(path)) if self.place.kind == "folder" else None
+
     def remove(self, path: str) -> None:
         """Remove a file; none is fine."""
         with self._our_errors(path, "removed"), suppress(FileNotFoundError):
