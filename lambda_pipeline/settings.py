@@ -168,8 +168,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     batch_engine: Literal["postgres", "duckdb", "spark", "auto"] = Field(
         "postgres", alias="LAMBDA_BATCH_ENGINE",
-        description="What aggregates hours: postgres; duckdb or spark over the archived days; auto: as the rows make it "
-        "worth.",
+        description="What aggregates hours: postgres; duckdb or spark over archived days; auto: by the rows.",
     )  # fmt: skip
     duckdb_memory_mb: int = Field(
         1024, alias="LAMBDA_DUCKDB_MEMORY", ge=64, le=1_000_000,
@@ -178,6 +177,7 @@ class Settings(BaseSettings):
     duckdb_threads: int | None = Field(
         None, alias="LAMBDA_DUCKDB_THREADS", ge=1, le=1024,
         description="Threads of DuckDB; none: one for each processor.",
+    )  # fmt: skip
     spark_master: str = Field(
         "local[*]", alias="LAMBDA_SPARK_MASTER", pattern=r"^(local(\[[\d*, ]+\])?|spark://\S+)$",
         description="Where Spark computes: local[*], local[2], spark://host:7077.",
