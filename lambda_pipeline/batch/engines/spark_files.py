@@ -22,6 +22,7 @@ def reader(files: fs.FileSystem, columns: tuple[str, ...]) -> Callable[[Iterable
                 if hashlib.sha256(content).hexdigest() != row["checksum"]:
                     raise ValueError(f"{row['path']} is not what was written")
                 with pq.ParquetFile(pa.BufferReader(content)) as file:
-                    yield from file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False)
+                    for found in file.iter_batches(_BATCH_ROWS, columns=list(columns), use_threads=False):
+                        yield found.select(list(columns))  # in this order, not the file's
 
     return read
