@@ -26,12 +26,12 @@ HOURS = [START + timedelta(hours=number) for number in range(49)]  # and those o
 _FILL = """
 insert into raw_data (location, timestamp, hour_start, city_date, aqi_category, is_peak_hour, source, log_partition,
                       log_offset, aqi_value, traffic_level, current_speed, congestion_ratio)
-select 'place ' || n % 7, at, date_trunc('hour', at, 'UTC'), (at at time zone 'America/New_York')::date, 'Unknown',
+select 'place ' || n %% 7, at, date_trunc('hour', at, 'UTC'), (at at time zone 'America/New_York')::date, 'Unknown',
     false, 'a test', 32767, n,
-    case when n % 7 > 0 and n % 3 > 0 then n * 7919 % 500 end,
-    case when n % 7 > 0 and n % 5 > 0 then 1 + n % 5 end,
-    case when n % 7 > 0 and n % 4 > 0 then (n * 7907 % 200001) / 2000.0 end,  -- halves of a metre an hour
-    case when n % 7 > 0 and n % 6 > 0 then (n * 104729 % 1000000 + 0.5) / 1e9 end
+    case when n %% 7 > 0 and n %% 3 > 0 then n * 7919 %% 500 end,
+    case when n %% 7 > 0 and n %% 5 > 0 then 1 + n %% 5 end,
+    case when n %% 7 > 0 and n %% 4 > 0 then (n * 7907 %% 200001) / 2000.0 end,  -- halves of a metre an hour
+    case when n %% 7 > 0 and n %% 6 > 0 then (n * 104729 %% 1000000 + 0.5) / 1e9 end
 from generate_series(0, 1800) n, lateral (select timestamptz '2025-11-02T04:00:00.000001Z' + n * interval '97 s') t (at)
 """
 
