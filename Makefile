@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONDONTWRITEBYTECODE  # everything here starts many processes: compiled once, they start three times as fast
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser tls-server demo up test test-faults soak lint types unit bench bench-quick bench-speed bench-batch bench-serving bench-archive bench-compare bench-start audit docs clean lock
+.PHONY: help install install-dev browser tls-server java demo up test test-faults soak lint types unit bench bench-quick bench-speed bench-batch bench-serving bench-archive bench-compare bench-start audit docs clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -23,7 +23,7 @@ demo: install  ## Run the whole platform on a simulated city; no keys needed
 up: install  ## Run the whole platform on the live APIs, with keys from .env
 	@$(BIN)/lambda-pipeline up
 
-test: install-dev browser tls-server lint types  ## Lint, types, and all tests (TEST_WORKERS=2 at a time)
+test: install-dev browser tls-server java lint types  ## Lint, types, and all tests (TEST_WORKERS=2 at a time)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadscope --no-loadscope-reorder
 
 test-faults: install-dev  ## Kill, freeze and restart everything under load, many times (LAMBDA_FAULTS_SEED, LAMBDA_UNION_EXAMPLES)
@@ -71,6 +71,9 @@ browser: install-dev  ## Install Chromium for the browser tests (on Debian, as r
 tls-server: install-dev  ## Install a PostgreSQL with TLS for the tests of it (on Debian, as root), or say what is missing
 	@$(BIN)/python -m lambda_pipeline_tests.security.debian_postgres
 
+java: install-dev  ## Install the Java that Spark's tests run on (on Debian, as root), or say what is missing
+	@$(BIN)/python -m lambda_pipeline_tests.java
+
 bench-start: install-dev browser  ## Measure how long the demo takes to data on the dashboard; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.cold_start
 
@@ -84,11 +87,12 @@ clean:  ## Remove the data folder (.lambda), the virtual environments and caches
 	rm -rf .lambda $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 
 lock: $(VENV)/bin/uv  ## Resolve the dependencies anew: requirements/, and Kafka's jars
-	for name in build base local dev bench; do \
+	for name in build base local spark dev bench; do \
 	  case $$name in \
 	    build) what="--group build" ;; \
 	    base) what="pyproject.toml" ;; \
 	    local) what="pyproject.toml --extra local" ;; \
+	    spark) what="pyproject.toml --extra spark" ;; \
 	    dev) what="pyproject.toml --extra local --group dev" ;; \
 	    bench) what="--group bench" ;; \
 	  esac; \

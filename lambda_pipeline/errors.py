@@ -105,6 +105,10 @@ class ArchiveMismatchError(TerminalError):
     """raw_data does not hold the rows of a day that it should. Nothing was archived."""
 
 
+class EngineError(TransientError):
+    """A batch engine over the archive failed: no memory, no room, no cluster. PostgreSQL can take its place."""
+
+
 class StaleOffsetsError(TransientError):
     """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
 

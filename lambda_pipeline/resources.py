@@ -3,6 +3,7 @@
 Settings are read when a run uses them, in the process that runs it.
 """
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -58,6 +59,30 @@ class ArchiveResource(ConfigurableResource):  # type: ignore[type-arg]
         from lambda_pipeline.archive.archive import Archive  # with Arrow
 
         return Archive(engine, settings.archive_place, settings.archive_access)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchEngineOptions:
+    """What computes hours: "postgres", "duckdb", "spark" or "auto", and what the engines are given."""
+
+    engine: str = "postgres"
+    duckdb_memory_mb: int = 1024
+    duckdb_threads: int | None = None
+    spark_master: str = "local[*]"
+    spark_driver_host: str = "127.0.0.1"
+    spark_memory_mb: int = 1024
+
+
+class BatchEngineResource(ConfigurableResource):  # type: ignore[type-arg]
+    """What computes the hours of a run (LAMBDA_BATCH_ENGINE)."""
+
+    def options(self) -> BatchEngineOptions:
+        """As it is set now."""
+        settings = load_settings()
+        return BatchEngineOptions(
+            settings.batch_engine, settings.duckdb_memory_mb, settings.duckdb_threads, settings.spark_master,
+            settings.spark_driver_host, settings.spark_memory_mb,
+        )  # fmt: skip
 
 
 class ServingResource(ConfigurableResource):  # type: ignore[type-arg]

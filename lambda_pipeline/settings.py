@@ -166,6 +166,30 @@ class Settings(BaseSettings):
         None, alias="LAMBDA_ARCHIVE_URL",
         description="Where raw_archive keeps days as Parquet: a folder, or s3://bucket/prefix; none: nowhere.",
     )  # fmt: skip
+    batch_engine: Literal["postgres", "duckdb", "spark", "auto"] = Field(
+        "postgres", alias="LAMBDA_BATCH_ENGINE",
+        description="What aggregates hours: postgres; duckdb or spark over archived days; auto: by the rows.",
+    )  # fmt: skip
+    duckdb_memory_mb: int = Field(
+        1024, alias="LAMBDA_DUCKDB_MEMORY", ge=64, le=1_000_000,
+        description="MiB that DuckDB takes before it spills to the temporary folder.",
+    )  # fmt: skip
+    duckdb_threads: int | None = Field(
+        None, alias="LAMBDA_DUCKDB_THREADS", ge=1, le=1024,
+        description="Threads of DuckDB; none: one for each processor.",
+    )  # fmt: skip
+    spark_master: str = Field(
+        "local[*]", alias="LAMBDA_SPARK_MASTER", pattern=r"^(local(\[[\d*, ]+\])?|spark://\S+)$",
+        description="Where Spark computes: local[*], local[2], spark://host:7077.",
+    )  # fmt: skip
+    spark_driver_host: str = Field(
+        "127.0.0.1", alias="LAMBDA_SPARK_DRIVER_HOST", min_length=1,
+        description="This machine's address, at which the cluster's executors find the run.",
+    )  # fmt: skip
+    spark_memory_mb: int = Field(
+        1024, alias="LAMBDA_SPARK_MEMORY", ge=512, le=1_000_000,
+        description="MiB of memory for each executor, and for the run's own Java process.",
+    )  # fmt: skip
     aws_endpoint_url: str | None = Field(
         None, alias="AWS_ENDPOINT_URL", pattern=r"^https?://[^/@\s]+/?$",
         description="Address of the archive's object store, where it is not AWS's own.",

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Collection, Iterator, Sequence
 from datetime import date, timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -10,7 +11,7 @@ import sqlalchemy as sa
 from lambda_pipeline.archive import manifest as manifests
 from lambda_pipeline.archive.manifest import LEFT_FOR, Manifest
 from lambda_pipeline.archive.place import Place, S3Access
-from lambda_pipeline.archive.read import Totals, day_totals, read_day, verify
+from lambda_pipeline.archive.read import Totals, day_totals, fetch_day, read_day, verify
 from lambda_pipeline.archive.store import Store
 from lambda_pipeline.archive.write import archive_day
 from lambda_pipeline.errors import ArchiveDamagedError, ArchiveUnavailableError
@@ -47,6 +48,22 @@ class Archive:
         try:
             verify(self.store, manifest)
             return day_totals(self.store, manifest)
+        except ArchiveDamagedError:
+            manifests.mark_damaged(self._engine, manifest)
+            raise
+
+    def fetch(self, manifest: Manifest, folder: Path) -> Path:
+        """A day's file on this machine, verified; see `fetch_day`. One that is damaged is noted to be so."""
+        try:
+            return fetch_day(self.store, manifest, folder)
+        except ArchiveDamagedError:
+            manifests.mark_damaged(self._engine, manifest)
+            raise
+
+    def verify(self, manifest: Manifest) -> None:
+        """Read all of a day's file. One that is not what was written raises ArchiveDamagedError, and is noted."""
+        try:
+            verify(self.store, manifest)
         except ArchiveDamagedError:
             manifests.mark_damaged(self._engine, manifest)
             raise

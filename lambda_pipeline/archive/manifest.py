@@ -65,6 +65,16 @@ def stale_archives(engine: sa.Engine, first: date, until: date, *, everything: b
         return [StaleArchive(*row) for row in connection.execute(sql("archive/stale_days"), values)]
 
 
+def current_archives(connection: sa.Connection, first: date, until: date) -> list[Manifest]:
+    """The city days of [first, until) whose archive is verified and, in this snapshot, exactly what raw_data holds."""
+    values = {"first": first, "until": until, "schema_version": SCHEMA_VERSION, "all": False}
+    stale = {row.city_date for row in connection.execute(sql("archive/stale_days"), values)}
+    return [
+        one for one in load_manifests(connection, first, until)
+        if one.city_date not in stale and one.schema_version <= SCHEMA_VERSION
+    ]  # fmt: skip
+
+
 def replace_manifest(engine: sa.Engine, new: Manifest, before: Manifest | None) -> bool:
     """Make `new` the day's archive, in one transaction; False if another run did so since `before` was read.
 

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -11,7 +12,7 @@ import pyarrow.parquet as pq
 
 from lambda_pipeline.archive.manifest import SCHEMA_VERSION, Manifest
 from lambda_pipeline.archive.schema import COLUMNS, VERSION_KEY
-from lambda_pipeline.archive.store import Store
+from lambda_pipeline.archive.store import Store, Stored
 from lambda_pipeline.errors import ArchiveDamagedError, SchemaError
 
 BATCH_ROWS = 65_536
@@ -61,15 +62,34 @@ def read_day(
 
 def verify(store: Store, manifest: Manifest) -> None:
     """Read all of the file back. Raises ArchiveDamagedError unless it is what its manifest says."""
-    found = store.examine(manifest.path)
+    refuse_other(manifest, store.examine(manifest.path))
+    with _opened(store, manifest):
+        pass
+
+
+def fetch_day(store: Store, manifest: Manifest, folder: Path) -> Path:
+    """The day's file on this machine, read whole and found to be what its manifest says.
+
+    In a folder it is the file itself; out of a bucket a copy below `folder`, whose caller removes it. Raises
+    ArchiveDamagedError and ArchiveUnavailableError.
+    """
+    local = store.local_path(manifest.path)
+    if local is not None:
+        refuse_other(manifest, store.examine(manifest.path))
+        return local
+    copy = folder / f"{manifest.city_date.isoformat()}-{manifest.checksum[:12]}.parquet"
+    refuse_other(manifest, store.fetch(manifest.path, copy))
+    return copy
+
+
+def refuse_other(manifest: Manifest, found: Stored) -> None:
+    """Raises ArchiveDamagedError unless that is the manifest's file."""
     if (found.bytes, found.checksum) != (manifest.bytes, manifest.checksum):
         raise _damaged(
             manifest,
             f"{found.bytes} bytes with the checksum {found.checksum[:12]}…, not {manifest.bytes} with "
             f"{manifest.checksum[:12]}…",
         )
-    with _opened(store, manifest):
-        pass
 
 
 def day_totals(store: Store, manifest: Manifest) -> Totals:

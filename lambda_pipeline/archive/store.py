@@ -36,6 +36,11 @@ class Store:
         self.place = place
         self._files = fs.LocalFileSystem() if place.kind == "folder" else _bucket(access or S3Access())
 
+    @property
+    def files(self) -> fs.FileSystem:
+        """Arrow's own, for another process to read with: it can be pickled, and carries the keys that were given."""
+        return self._files
+
     def write(self, path: str, fill: Callable[[io.RawIOBase], None]) -> Stored:
         """Make a file of what `fill` writes; what was written. If `fill` raises, there is no file."""
         whole = self._whole(path)
@@ -67,6 +72,23 @@ class Store:
                 digest.update(piece)
                 length += len(piece)
         return Stored(length, digest.hexdigest())
+
+    def fetch(self, path: str, target: Path) -> Stored:
+        """Copy a file to this machine; what was copied. Raises ArchiveDamagedError where there is none."""
+        digest, length = hashlib.sha256(), 0
+        with (
+            self._our_errors(path, "read"),
+            self._files.open_input_stream(self._whole(path)) as stream,
+            target.open("wb") as copy,
+        ):
+            while piece := stream.read(_PIECE):
+                digest.update(piece)
+                length += copy.write(piece)
+        return Stored(length, digest.hexdigest())
+
+    def local_path(self, path: str) -> Path | None:
+        """Where a file lies on this machine; None in a bucket."""
+        return Path(self._whole(path)) if self.place.kind == "folder" else None
 
     def remove(self, path: str) -> None:
         """Remove a file; none is fine."""

@@ -7,7 +7,13 @@ from lambda_pipeline.automation.workers import signing_executor
 from lambda_pipeline.batch.archive import RAW_ARCHIVE, ArchiveConfig
 from lambda_pipeline.batch.assets import ASSET_NAMES, PublishConfig
 from lambda_pipeline.batch.progress import LoggedProgress, Progress
-from lambda_pipeline.resources import ArchiveResource, DatabaseResource, LogResource, ServingResource
+from lambda_pipeline.resources import (
+    ArchiveResource,
+    BatchEngineResource,
+    DatabaseResource,
+    LogResource,
+    ServingResource,
+)
 
 JOB_NAME = "batch_layer"
 ARCHIVE_JOB_NAME = "archive"
@@ -19,6 +25,7 @@ def resources(*, accept_loss: bool = False, progress: Progress | None = None) ->
         "database": DatabaseResource(),
         "log": LogResource(accept_loss=accept_loss),
         "archive": ArchiveResource(),
+        "batch_engine": BatchEngineResource(),
         "serving": ServingResource(),
         "progress": progress or LoggedProgress(dg.get_dagster_logger("batch")),
     }

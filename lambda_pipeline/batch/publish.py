@@ -6,10 +6,11 @@ transaction, so that every reader sees each observation once, before and after.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -20,19 +21,24 @@ from lambda_pipeline.storage.engine import begin, bound_transaction, retrying, s
 from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
+if TYPE_CHECKING:
+    from lambda_pipeline.batch.archived import ArchiveSource  # with Arrow, which most runs spare
+
 logger = logging.getLogger(__name__)
 CHUNK_ROWS = 500_000  # raw rows that one prepare aggregates
 CHUNK_HOURS = 500
+ARCHIVED_ROWS = 3_000_000  # of archived days: whole days, which an engine reads whole
 _ATTEMPTS = 5  # prepares of an hour that others publish at the same time
 ENGINE = "postgres"
 
 
 @dataclass(frozen=True, slots=True)
 class HourToPublish:
-    """An hour that raw_data holds, by its start (UTC), and how many rows of it are stored."""
+    """An hour that raw_data holds, by its start (UTC), how many rows of it are stored, and its day in the city."""
 
     hour_start: datetime
     rows: int
+    city_date: date | None = None  # unknown: PostgreSQL computes it
 
 
 @dataclass
@@ -68,6 +74,7 @@ class PublishRun:
     rows: int = 0
     moved: int = 0
     prepared_again: int = 0
+    by_engine: Counter[str] = field(default_factory=Counter)  # hours
     parity: Parity = field(default_factory=Parity)
 
 
@@ -75,7 +82,7 @@ def hours_to_publish(engine: sa.Engine, first: date, until: date, *, everything:
     """Hours of the city days [first, until) with a stored position that their result does not cover; or all."""
     with transaction(engine, read_only=True) as database:
         rows = database.execute(sql("batch/hours_to_publish"), {"first": first, "until": until, "all": everything})
-        return [HourToPublish(row.hour_start, row.rows) for row in rows]
+        return [HourToPublish(row.hour_start, row.rows, row.city_date) for row in rows]
 
 
 def publish_hours(
@@ -84,15 +91,18 @@ def publish_hours(
     timezone: str,
     run_id: str,
     on_hour: Callable[[HourToPublish], None] | None = None,
+    source: "ArchiveSource | None" = None,
 ) -> PublishRun:
     """Prepare hours in chunks and swap them in one after the other, the publish lock released in between.
+
+    The days of `source` are computed by its engine, all others by PostgreSQL.
 
     Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well, and
     UnionViolationError if the union's promise would break.
     """
     run = PublishRun()
     with session(engine) as connection:
-        for chunk in _chunks(hours):
+        for chunk in _chunks(hours, source.days if source else frozenset()):
             pending, attempt = list(chunk), 0
             while pending:
                 attempt += 1
@@ -102,14 +112,19 @@ def publish_hours(
                         "while this run prepared it.",
                         "Run it again when they are done.",
                     )
-                prepare(connection, [hour.hour_start for hour in pending], timezone)
+                starts = [hour.hour_start for hour in pending]
+                archived = prepare(connection, starts, timezone, source) or frozenset()
                 late = []
                 for hour in pending:
-                    moved = retrying(lambda hour=hour: swap(connection, hour.hour_start, timezone, run_id, run.parity))  # type: ignore[misc]
+                    by = source.engine.name if source and hour.hour_start in archived else ENGINE
+                    moved = retrying(
+                        lambda hour=hour, by=by: swap(connection, hour.hour_start, timezone, run_id, run.parity, by)  # type: ignore[misc]
+                    )
                     if moved is None:
                         late.append(hour)
                         continue
                     run.hours, run.rows, run.moved = run.hours + 1, run.rows + hour.rows, run.moved + moved
+                    run.by_engine[by] += 1
                     if on_hour is not None:
                         on_hour(hour)
                 run.prepared_again += len(late)
@@ -117,8 +132,12 @@ def publish_hours(
     return run
 
 
-def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str) -> None:
+def prepare(
+    connection: sa.Connection, hours: Sequence[datetime], timezone: str, source: "ArchiveSource | None" = None
+) -> frozenset[datetime]:
     """Aggregate hours into the session's staging tables and note the frontiers, in one snapshot and without a lock.
+
+    Returns the hours that came from the archive: none without a source, or where it failed.
 
     Where the speed layer holds something of them, note also which of its rows the results contain, and measure it.
     """
@@ -127,7 +146,10 @@ def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str)
         run_script(connection, sql_text("batch/plan_by_index"))
         run_script(connection, sql_text("batch/create_prepared"))
         connection.execute(sql("batch/prepare_frontiers"))
-        connection.execute(sql("batch/prepare_aggregations"), values)
+        archived = source.prepare(connection, hours, timezone) if source else frozenset[datetime]()
+        stored = [hour for hour in hours if hour not in archived]
+        if stored:
+            connection.execute(sql("batch/prepare_aggregations"), values | {"hours": stored})
         connection.execute(sql("batch/prepare_cities"))
         held = list(connection.execute(sql("batch/held_by_speed"), values).scalars())
         if held:
@@ -135,10 +157,16 @@ def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str)
             run_script(connection, sql_text("batch/plan_by_hash"))
             connection.execute(sql("batch/prepare_moves"), values)
             connection.execute(sql("batch/prepare_drift"), values)
+    return archived
 
 
 def swap(
-    connection: sa.Connection, hour: datetime, timezone: str, run_id: str, total: Parity | None = None
+    connection: sa.Connection,
+    hour: datetime,
+    timezone: str,
+    run_id: str,
+    total: Parity | None = None,
+    engine: str = ENGINE,
 ) -> int | None:
     """Publish one prepared hour; returns how many rows left the speed layer, or None if it must be prepared again.
 
@@ -183,7 +211,7 @@ def swap(
             "differing": parity.differing,
             "drift": parity.drift,
         }
-        connection.execute(sql("batch/note_publication"), {"hour": hour, "run_id": run_id, "engine": ENGINE, **noted})
+        connection.execute(sql("batch/note_publication"), {"hour": hour, "run_id": run_id, "engine": engine, **noted})
     _warn_of_differences(hour, parity)
     if total is not None:
         total.add(parity)
@@ -226,15 +254,26 @@ def _warn_of_differences(hour: datetime, parity: Parity) -> None:
         )  # fmt: skip
 
 
-def _chunks(hours: Sequence[HourToPublish]) -> Iterator[list[HourToPublish]]:
-    """Neighbouring hours, so many that one prepare reads a bounded number of rows."""
+def _chunks(hours: Sequence[HourToPublish], archived: Collection[date]) -> Iterator[list[HourToPublish]]:
+    """Neighbouring hours, so many that one prepare reads a bounded number of rows; of archived days whole days."""
     chunk: list[HourToPublish] = []
     rows = 0
     for hour in sorted(hours, key=lambda hour: hour.hour_start):
-        if chunk and (rows + hour.rows > CHUNK_ROWS or len(chunk) >= CHUNK_HOURS):
+        if chunk and _ends(chunk, rows, hour, archived):
             yield chunk
             chunk, rows = [], 0
         chunk.append(hour)
         rows += hour.rows
     if chunk:
         yield chunk
+
+
+def _ends(chunk: list[HourToPublish], rows: int, after: HourToPublish, archived: Collection[date]) -> bool:
+    """Whether the chunk, of so many rows, ends before the hour that comes after it."""
+    is_archived = chunk[-1].city_date in archived
+    if is_archived != (after.city_date in archived):
+        return True
+    if is_archived:
+        is_full = rows >= ARCHIVED_ROWS or len(chunk) >= CHUNK_HOURS
+        return is_full and after.city_date != chunk[-1].city_date
+    return rows + after.rows > CHUNK_ROWS or len(chunk) >= CHUNK_HOURS

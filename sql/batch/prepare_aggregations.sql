@@ -23,18 +23,11 @@ from (
     offset 0  -- once an hour, not once a row
 ) wanted
 cross join lateral (
-    select
-        location, min(city_date) as date, count(*) as data_points_count,
-        coalesce(sum(aqi_value), 0) as aqi_sum, count(aqi_value) as aqi_count,
-        min(aqi_value) as min_aqi, max(aqi_value) as max_aqi,
-        coalesce(sum(traffic_level), 0) as traffic_sum, count(traffic_level) as traffic_count,
-        min(traffic_level) as min_traffic, max(traffic_level) as max_traffic,
-        coalesce(sum(round(current_speed * 1000)::bigint), 0) as speed_sum_m_h, count(current_speed) as speed_count,
-        min(current_speed) as min_speed, max(current_speed) as max_speed,
-        coalesce(sum(round(congestion_ratio * 1e9)::bigint), 0) as ratio_sum_ppb,
-        count(congestion_ratio) as ratio_count, min(congestion_ratio) as min_ratio, max(congestion_ratio) as max_ratio
-    from raw_data
-    where timestamp >= wanted.hour_start and timestamp < wanted.hour_start + interval '1 hour'
-    group by location
+    with observations as (
+        select *
+        from raw_data
+        where timestamp >= wanted.hour_start and timestamp < wanted.hour_start + interval '1 hour'
+    )
+\ir aggregate_observations.sql
 ) stored
 left join locations place on place.name = stored.location

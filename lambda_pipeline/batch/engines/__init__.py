@@ -1,0 +1,1 @@
+"""What aggregates whole days of the archive in place of PostgreSQL, and which of them does."""
