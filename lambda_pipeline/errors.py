@@ -105,6 +105,10 @@ class ArchiveMismatchError(TerminalError):
     """raw_data does not hold the rows of a day that it should. Nothing was archived."""
 
 
+class ArchiveNeededError(TerminalError):
+    """What is asked for is in the archive alone, and the archive is not known here, or does not hold it."""
+
+
 class StaleOffsetsError(TransientError):
     """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
 
@@ -114,7 +118,7 @@ class StaleOffsetsError(TransientError):
 
 
 class StaleCatalogueError(TransientError):
-    """Locations were added, or the start of history lowered, since records were judged: judge them again."""
+    """Locations were added, the start of history lowered, or months of raw_data dropped since records were judged: judge them again."""
 
 
 class WebhookError(TransientError):

@@ -20,7 +20,7 @@ from lambda_pipeline.batch.publish import ENGINE, hours_to_publish, publish_hour
 from lambda_pipeline.batch.raw_data import advance_raw_data
 from lambda_pipeline.batch.surroundings import LOG, OWNERS
 from lambda_pipeline.domain.city_time import HOUR
-from lambda_pipeline.resources import DatabaseResource, LogResource
+from lambda_pipeline.resources import ArchiveResource, DatabaseResource, LogResource
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.sql import sql
 
@@ -105,6 +105,7 @@ def _hourly_aggregations(partitions: dg.PartitionsDefinition, timezone: str) -> 
         context: dg.AssetExecutionContext,
         config: PublishConfig,
         database: DatabaseResource,
+        archive: ArchiveResource,
         progress: dg.ResourceParam[Progress],
     ) -> dg.MaterializeResult:  # type: ignore[type-arg]
         days = window(context)
@@ -121,7 +122,9 @@ def _hourly_aggregations(partitions: dg.PartitionsDefinition, timezone: str) -> 
                 published += 1
                 progress.report("hourly_aggregations", published, len(hours))
 
-            run = publish_hours(engine, hours, timezone, context.run.run_id, on_hour)
+            kept = archive.of(engine)
+            store = None if kept is None else kept.store
+            run = publish_hours(engine, hours, timezone, context.run.run_id, on_hour, store)
             described = _describe(context, engine, "hourly_aggregations", days)
         context.log.info("published %d hours of %d raw rows, %d left the speed layer", run.hours, run.rows, run.moved)
         return dg.MaterializeResult(

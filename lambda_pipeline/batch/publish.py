@@ -9,16 +9,21 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from lambda_pipeline.domain.city_time import HOUR
-from lambda_pipeline.errors import PublishContentionError, UnionViolationError
+from lambda_pipeline.errors import ArchiveNeededError, PublishContentionError, UnionViolationError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import begin, bound_transaction, retrying, session, transaction
+from lambda_pipeline.storage.floor import hold_months, raw_floor
 from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
+
+if TYPE_CHECKING:
+    from lambda_pipeline.archive.store import Store
 
 logger = logging.getLogger(__name__)
 CHUNK_ROWS = 500_000  # raw rows that one prepare aggregates
@@ -84,10 +89,11 @@ def publish_hours(
     timezone: str,
     run_id: str,
     on_hour: Callable[[HourToPublish], None] | None = None,
+    archive: "Store | None" = None,
 ) -> PublishRun:
     """Prepare hours in chunks and swap them in one after the other, the publish lock released in between.
 
-    Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well, and
+    What raw_data holds no more of them comes out of `archive`; ArchiveNeededError is raised where that is None. Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well, and
     UnionViolationError if the union's promise would break.
     """
     run = PublishRun()
@@ -102,7 +108,7 @@ def publish_hours(
                         "while this run prepared it.",
                         "Run it again when they are done.",
                     )
-                prepare(connection, [hour.hour_start for hour in pending], timezone)
+                prepare(connection, [hour.hour_start for hour in pending], timezone, archive)
                 late = []
                 for hour in pending:
                     moved = retrying(lambda hour=hour: swap(connection, hour.hour_start, timezone, run_id, run.parity))  # type: ignore[misc]
@@ -117,17 +123,26 @@ def publish_hours(
     return run
 
 
-def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str) -> None:
+def prepare(
+    connection: sa.Connection, hours: Sequence[datetime], timezone: str, archive: "Store | None" = None
+) -> None:
     """Aggregate hours into the session's staging tables and note the frontiers, in one snapshot and without a lock.
 
     Where the speed layer holds something of them, note also which of its rows the results contain, and measure it.
+    Hours below the retention floor are aggregated out of `archive`: never out of a table that was emptied.
     """
     values = {"start": min(hours), "end": max(hours) + HOUR, "hours": list(hours), "timezone": timezone}
     with begin(connection, "REPEATABLE READ"):
+        hold_months(connection)
         run_script(connection, sql_text("batch/plan_by_index"))
         run_script(connection, sql_text("batch/create_prepared"))
         connection.execute(sql("batch/prepare_frontiers"))
-        connection.execute(sql("batch/prepare_aggregations"), values)
+        floor = raw_floor(connection)
+        if floor is not None and min(hours) < floor:
+            _gather(connection, hours, floor, archive)
+            connection.execute(_aggregate_dropped(), values)
+        else:
+            connection.execute(sql("batch/prepare_aggregations"), values)
         connection.execute(sql("batch/prepare_cities"))
         held = list(connection.execute(sql("batch/held_by_speed"), values).scalars())
         if held:
@@ -135,6 +150,27 @@ def prepare(connection: sa.Connection, hours: Sequence[datetime], timezone: str)
             run_script(connection, sql_text("batch/plan_by_hash"))
             connection.execute(sql("batch/prepare_moves"), values)
             connection.execute(sql("batch/prepare_drift"), values)
+
+
+def _gather(connection: sa.Connection, hours: Sequence[datetime], floor: datetime, archive: "Store | None") -> None:
+    if archive is None:
+        raise ArchiveNeededError(
+            f"hour {min(hours).isoformat()} is in the archive alone: raw_data begins at {floor.isoformat()}. "
+            "Nothing was changed.",
+            "Set LAMBDA_ARCHIVE_URL to where this database's archive is.",
+        )
+    from lambda_pipeline.archive.dropped import gather_hours  # with Arrow, which few publishes need
+
+    gather_hours(connection, archive, hours, floor)
+
+
+@cache
+def _aggregate_dropped() -> sa.TextClause:
+    """The same aggregation, over `dropped_rows`."""
+    text = sql_text("batch/prepare_aggregations")
+    if text.count("from raw_data") != 1:
+        raise RuntimeError("sql/batch/prepare_aggregations.sql is to read raw_data in one place")
+    return sa.text(text.replace("from raw_data", "from dropped_rows"))
 
 
 def swap(
