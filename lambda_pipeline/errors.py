@@ -118,7 +118,7 @@ class StaleOffsetsError(TransientError):
 
 
 class StaleCatalogueError(TransientError):
-    """Locations were added, the start of history lowered, or months of raw_data dropped since records were judged: judge them again."""
+    """What records are judged by (locations, start of history, retention floor) changed: judge them again."""
 
 
 class WebhookError(TransientError):

@@ -168,8 +168,7 @@ class Settings(BaseSettings):
     )  # fmt: skip
     raw_retention_days: int | None = Field(
         None, alias="LAMBDA_RAW_RETENTION_DAYS", ge=8, le=36_500,  # more than the least that the topic may keep
-        description="Days after which a month of raw_data is dropped, once it is archived; none: never. More than the "
-        "topic keeps, and only with LAMBDA_ARCHIVE_URL.",
+        description="Days after which archived months leave raw_data, more than the topic keeps; none: never.",
     )  # fmt: skip
     aws_endpoint_url: str | None = Field(
         None, alias="AWS_ENDPOINT_URL", pattern=r"^https?://[^/@\s]+/?$",

@@ -25,9 +25,7 @@ _COPY = f"copy dropped_rows ({', '.join(COLUMNS)}) from stdin (format csv)"
 _PLAIN = pa_csv.WriteOptions(include_header=False)  # quotes every text, so that an empty one is not a missing one
 
 
-def gather_day(
-    connection: sa.Connection, store: Store, before: Manifest | None, day: date, floor: datetime
-) -> None:
+def gather_day(connection: sa.Connection, store: Store, before: Manifest | None, day: date, floor: datetime) -> None:
     """Put a whole city day into `dropped_rows`: what its archive holds below the floor, what raw_data does above.
 
     Raises ArchiveDamagedError, ArchiveUnavailableError; ArchiveNeededError where a day's file was found damaged.

@@ -6,7 +6,7 @@ from datetime import date
 import sqlalchemy as sa
 
 from lambda_pipeline.archive.dropped import gather_day
-from lambda_pipeline.archive.manifest import find_manifest, forget_leftover, put_manifest
+from lambda_pipeline.archive.manifest import find_manifest, put_manifest
 from lambda_pipeline.archive.store import Store
 from lambda_pipeline.archive.write import new_path, write_gathered
 from lambda_pipeline.domain.log import Incoming

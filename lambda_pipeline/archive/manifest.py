@@ -71,6 +71,7 @@ def replace_manifest(engine: sa.Engine, new: Manifest, before: Manifest | None) 
     The file of before, if any, is left over from then on, and the new one no longer. False also if it was left over
     for so long that it was removed.
     """
+
     def replace() -> bool:
         with transaction(engine) as connection:
             if put_manifest(connection, new, before):

@@ -159,7 +159,9 @@ def _writer(out: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:
 def _read(database: sa.Connection, day: date, contents: _Contents) -> Iterator[pa.Table]:
     """The day's rows in order, as PostgreSQL writes them: its text of a number is read back as the same number."""
     run_script(database, sql_text("batch/plan_by_index"))
-    statement = sql("archive/read_dropped" if contents.is_dropped else "archive/read_day").compile(dialect=database.dialect)
+    statement = sql("archive/read_dropped" if contents.is_dropped else "archive/read_day").compile(
+        dialect=database.dialect
+    )
     values = {"day": day, "start_at": contents.start_at, "end_at": contents.end_at}
     copying = f"copy ({statement}) to stdout (format csv)".encode()
     with driver_connection(database).cursor() as cursor, cursor.copy(copying, values) as copy:

@@ -82,8 +82,8 @@ def build_maintenance_job(
 
     @dg.job(
         name=MAINTENANCE, executor_def=signing_executor,
-        description="Remove what is old: dead letters, runs and events, and of raw_data what the archive holds. What is "
-        "served stays the same.",
+        description="Remove what is old: dead letters, runs and events, and of raw_data what the archive holds. "
+        "What is served stays the same.",
     )  # fmt: skip
     def maintenance() -> None:
         prune_dead_letters()

@@ -93,8 +93,9 @@ def publish_hours(
 ) -> PublishRun:
     """Prepare hours in chunks and swap them in one after the other, the publish lock released in between.
 
-    What raw_data holds no more of them comes out of `archive`; ArchiveNeededError is raised where that is None. Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well, and
-    UnionViolationError if the union's promise would break.
+    What raw_data holds no more of them comes out of `archive`. Raises, with nothing of that hour changed,
+    PublishContentionError if others keep publishing it as well, UnionViolationError if the union's promise would break,
+    and ArchiveNeededError if it needs an archive and there is none.
     """
     run = PublishRun()
     with session(engine) as connection:
@@ -159,7 +160,7 @@ def _gather(connection: sa.Connection, hours: Sequence[datetime], floor: datetim
             "Nothing was changed.",
             "Set LAMBDA_ARCHIVE_URL to where this database's archive is.",
         )
-    from lambda_pipeline.archive.dropped import gather_hours  # with Arrow, which few publishes need
+    from lambda_pipeline.archive.dropped import gather_hours  # noqa: PLC0415 - with Arrow, which few publishes need
 
     gather_hours(connection, archive, hours, floor)
 

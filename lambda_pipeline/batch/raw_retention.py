@@ -19,9 +19,7 @@ if TYPE_CHECKING:
     from lambda_pipeline.archive.archive import Archive
 
 logger = logging.getLogger(__name__)
-_MONTHS = sa.text(
-    "select inhrelid::regclass::text from pg_inherits where inhparent = 'raw_data'::regclass order by 1"
-)
+_MONTHS = sa.text("select inhrelid::regclass::text from pg_inherits where inhparent = 'raw_data'::regclass order by 1")
 _DAYS = sa.text(
     "select distinct city_date from raw_hours "
     "where hour_start < :end and hour_start + interval '1 hour' > :start order by city_date"
@@ -47,9 +45,7 @@ def refuse_short(retention: timedelta, topic_retention: timedelta | None) -> Non
         )
 
 
-def drop_archived_months(
-    engine: sa.Engine, archive: "Archive", retention: timedelta, now: datetime
-) -> RetentionRun:
+def drop_archived_months(engine: sa.Engine, archive: "Archive", retention: timedelta, now: datetime) -> RetentionRun:
     """Drop the months of raw_data, oldest first, that end before `retention` and whose days are archived.
 
     A month is one of UTC, and has rows of city days that begin before it or end after it: they count too. Of each:

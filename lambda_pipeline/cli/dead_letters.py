@@ -127,8 +127,9 @@ def retry(
     """Send dead letters again, mended or as they are: through Kafka, to both layers, each counted once.
 
     For what became valid since (a location that the catalogue now knows, a lower LAMBDA_HISTORY_START), or can be
-    mended with --fix or --set. What is late for a month that only the archive holds is brought into the archive. What is still invalid is not sent, and named with the reason; then it exits 1. A letter
-    that was sent again is not open any more, and is not sent a second time.
+    mended with --fix or --set. What is late for a month that only the archive holds is brought into the archive
+    instead. What is still invalid is not sent, and named with the reason; then it exits 1. A letter that was sent again
+    is not open any more, and is not sent a second time.
     """
     if bool(letters) == everything:
         raise typer.BadParameter("name dead letters, or give --all.", param_hint="ID")

@@ -109,8 +109,8 @@ def retry_letters(
     2. Mend and judge each by the catalogue as it is now; what is invalid stays as it is.
     3. Send the others, and wait until Kafka has them.
     4. Mark those that Kafka has, with their new positions.
-    5. What is late for a month that only the archive holds is not sent: both layers would refuse it again. `merge` brings
-       it into its day's archive and counts it in this transaction, so that a letter is marked if and only if it did.
+    5. What is late for a month that only the archive holds is not sent: both layers would refuse it again. `merge`
+       brings it into its day's archive in this transaction, so that a letter is marked if and only if it did.
        Where there is no `merge`, or it fails, such letters stay open, and what Kafka has is marked all the same.
     6. Commit.
     Without `send` and `topic` it is a dry run: nothing is sent, nothing changed. Raises BrokerUnavailableError where

@@ -183,7 +183,7 @@ def days_below(connection: sa.Connection, first: date, until: date, floor: datet
 
 
 def require_manifests(connection: sa.Connection, days: list[date]) -> tuple[Manifest, ...]:
-    """The archives of days. Raises ArchiveNeededError where one cannot be relied on: never fewer rows than there are."""
+    """The archives of days. Raises ArchiveNeededError where one cannot be relied on: never fewer rows than all."""
     found = load_manifests(connection, days[0], days[-1] + timedelta(days=1))
     named = {one.city_date: one for one in found}
     lost = [day for day in days if day not in named]

@@ -4,24 +4,23 @@ import codecs
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import sqlalchemy as sa
 
 from lambda_pipeline.archive.place import Place, S3Access
+from lambda_pipeline.archive.store import Store
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.peak_hours import PeakWindow
 from lambda_pipeline.errors import ArchiveNeededError
 from lambda_pipeline.serving import frames, raw
+from lambda_pipeline.serving.archived import ArchivedRows, days_below, in_order, plain, require_manifests
 from lambda_pipeline.serving.raw_choice import EVERYTHING, RawFilter, RawSort
 from lambda_pipeline.serving.reading import read_frame, stream_frames
 from lambda_pipeline.storage.deployment import load_city
 from lambda_pipeline.storage.floor import raw_floor
 from lambda_pipeline.storage.sql import sql
-
-if TYPE_CHECKING:
-    from lambda_pipeline.serving.archived import ArchivedRows
 
 ArchivePlace = tuple[Place, S3Access]
 Locations = Sequence[str] | None
@@ -138,8 +137,6 @@ class ServingView:
         if archived is None:
             statement = raw.page(locations, where, sort, descending=descending, limit=limit, offset=offset)
             return self._frame(statement, frames.RAW, self._instants(start, end))
-        from lambda_pipeline.serving.archived import in_order, plain
-
         most = None if limit is None else limit + offset
         statement = raw.page(locations, where, sort, descending=descending, limit=most, offset=0)
         rows = self._frame(statement, frames.RAW, self._instants(start, end))
@@ -192,9 +189,6 @@ class ServingView:
         floor = raw_floor(self._connection)
         if floor is None or "batch" not in raw.layers_of(where) or self._instants(start, end)["start_at"] >= floor:
             return None
-        from lambda_pipeline.archive.store import Store  # with Arrow, which most reads spare
-        from lambda_pipeline.serving.archived import ArchivedRows, days_below, require_manifests
-
         days = days_below(self._connection, start, end, floor)
         if not days:
             return None

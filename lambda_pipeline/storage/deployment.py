@@ -125,7 +125,7 @@ def require_catalogue(connection: sa.Connection, version: int | None) -> None:
         return
     found = connection.execute(sa.text("select catalogue_version from deployment")).scalar()
     if found != version:
-        raise StaleCatalogueError("the city's catalogue, its start of history or the retention floor was changed meanwhile.")
+        raise StaleCatalogueError("the catalogue, the start of history or the retention floor was changed meanwhile.")
 
 
 @contextmanager

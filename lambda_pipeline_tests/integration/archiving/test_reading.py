@@ -31,7 +31,7 @@ FILTERS = (
     RawFilter(is_peak_hour=True),
     RawFilter(is_peak_hour=False),
 )
-PLACES = (None, ("Krukut", "GBK, Gelora"))
+CHOSEN = (None, ("Krukut", "GBK, Gelora"))
 PAGES = ((None, 0), (7, 0), (7, 90), (500, 3))
 
 
@@ -41,7 +41,7 @@ def pages(serving: ServingLayer) -> list[pd.DataFrame]:
             DAY, DAY_AFTER, places, limit, offset, where=where, sort=sort, descending=descending
         )
         for where, places, sort, descending, (limit, offset) in product(
-            FILTERS, PLACES, RawSort, (True, False), PAGES
+            FILTERS, CHOSEN, RawSort, (True, False), PAGES
         )
     ]  # fmt: skip
 
@@ -49,7 +49,7 @@ def pages(serving: ServingLayer) -> list[pd.DataFrame]:
 def counts(serving: ServingLayer) -> list[int]:
     return [
         serving.count_raw_data(DAY, DAY_AFTER, places, where=where, at_most=most)
-        for where, places, most in product(FILTERS, PLACES, (10, 1000))
+        for where, places, most in product(FILTERS, CHOSEN, (10, 1000))
     ]
 
 

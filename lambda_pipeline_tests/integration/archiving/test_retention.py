@@ -1,7 +1,6 @@
 """A month leaves raw_data only when its archive was read back; what is served stays the same, and late events count."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import import_observations
 from lambda_pipeline.batch.raw_retention import RetentionRun, drop_archived_months, refuse_short
 from lambda_pipeline.domain.city_time import CityClock
-from lambda_pipeline.domain.observation import encode
 from lambda_pipeline.errors import ArchiveNeededError, ImportRefusedError, SettingsError
 from lambda_pipeline.ingestion.redrive import AS_IT_IS, Fate, Fix, Retried, retry_letters
 from lambda_pipeline.storage.dead_letters import Choice
@@ -190,15 +188,14 @@ def test_the_writer_can_drop_nothing_by_itself(database: Database, log: MemoryLo
             statement = sa.text("select drop_raw_month(:start, cast(:versions as jsonb))")
             found = connection.execute(statement, {"start": HOUR, "versions": json.dumps(versions)}).scalar()
         assert "archived anew" in str(found)
-    with pytest.raises(sa.exc.ProgrammingError, match="permission denied|must be owner"), transaction(
-        database.writer
-    ) as connection:
+    with (
+        pytest.raises(sa.exc.ProgrammingError, match="must be owner"),
+        transaction(database.writer) as connection,
+    ):
         connection.execute(sa.text("drop table raw_data_2025_06"))
 
 
-def test_late_events_are_dead_letters_and_come_back_once(
-    database: Database, log: MemoryLog, dropped: Archive
-) -> None:
+def test_late_events_are_dead_letters_and_come_back_once(database: Database, log: MemoryLog, dropped: Archive) -> None:
     before = served(database)
     late, known = seen(58, "Krukut", aqi=77), seen(10, "Krukut", aqi=999)
     log.append(late, known)
