@@ -30,7 +30,7 @@ from dashboard.units import UNITS  # noqa: E402
 from lambda_pipeline.domain.city_time import CityClock  # noqa: E402
 from lambda_pipeline.errors import LambdaPipelineError, SettingsError  # noqa: E402
 from lambda_pipeline.serving.export import export_raw  # noqa: E402
-from lambda_pipeline.serving.layer import ServingLayer  # noqa: E402
+from lambda_pipeline.serving.layer import ArchivePlace, ServingLayer  # noqa: E402
 from lambda_pipeline.settings import load_settings  # noqa: E402
 
 TABS: tuple[Tab[Any], ...] = (
@@ -102,16 +102,16 @@ def _readers_language() -> str:
 
 
 @st.cache_resource(show_spinner=False)
-def _serving(url: str) -> Serving:
+def _serving(url: str, _archive: ArchivePlace | None) -> Serving:
     """The real serving layer over a small pool of connections, shared by all sessions of this process."""
-    return ServingLayer.open(url, "dashboard")
+    return ServingLayer.open(url, "dashboard", _archive)
 
 
 def run() -> None:
     """The deployed page: everything from the settings."""
     try:
         settings = load_settings()
-        secret = settings.reader_database_url or settings.database_url
+        secret, archive = settings.reader_database_url or settings.database_url, settings.archive
         if secret is None:
             raise SettingsError(
                 "no database is named.", "Set LAMBDA_READER_DATABASE_URL or start it with `lambda-pipeline up`."
@@ -120,7 +120,7 @@ def run() -> None:
         states.failed(error, Texts(), 0)
         return
     options = PageOptions(settings.tile_url, settings.tile_attribution, settings.refresh_seconds)
-    main(lambda: _serving(secret.get_secret_value()), options, export_raw)
+    main(lambda: _serving(secret.get_secret_value(), archive), options, export_raw)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ city = (settings.city.timezone, settings.history_start)
 webhook = Webhook(settings.alert_webhook_url.get_secret_value()) if settings.alert_webhook_url else None
 rules = AlertRules(settings.alert_category, settings.alert_traffic_level or None, settings.alert_after)
 batch_layer = build_job()
-maintenance = build_maintenance_job(settings.dead_letter_days, settings.run_days)
+maintenance = build_maintenance_job(settings.dead_letter_days, settings.run_days, settings.raw_retention)
 archive = build_archive_job()
 
 defs = dg.Definitions(

@@ -109,6 +109,10 @@ class EngineError(TransientError):
     """A batch engine over the archive failed: no memory, no room, no cluster. PostgreSQL can take its place."""
 
 
+class ArchiveNeededError(TerminalError):
+    """What is asked for is in the archive alone, and the archive is not known here, or does not hold it."""
+
+
 class StaleOffsetsError(TransientError):
     """Another consumer moved the offsets of `partitions` (log partition ids): for these this one is a zombie."""
 
@@ -118,7 +122,7 @@ class StaleOffsetsError(TransientError):
 
 
 class StaleCatalogueError(TransientError):
-    """Locations were added, or the start of history lowered, since records were judged: judge them again."""
+    """What records are judged by (locations, start of history, retention floor) changed: judge them again."""
 
 
 class WebhookError(TransientError):

@@ -94,7 +94,7 @@ class ServingResource(ConfigurableResource):  # type: ignore[type-arg]
 
         settings = load_settings()
         name = "reader_database_url" if settings.reader_database_url else "database_url"
-        return ServingLayer(make_engine(_address(settings, name, "DATABASE_URL"), "serving"))
+        return ServingLayer(make_engine(_address(settings, name, "DATABASE_URL"), "serving"), settings.archive)
 
 
 def _address(settings: Settings, name: str, variable: str) -> str:

@@ -190,6 +190,10 @@ class Settings(BaseSettings):
         1024, alias="LAMBDA_SPARK_MEMORY", ge=512, le=1_000_000,
         description="MiB of memory for each executor, and for the run's own Java process.",
     )  # fmt: skip
+    raw_retention_days: int | None = Field(
+        None, alias="LAMBDA_RAW_RETENTION_DAYS", ge=8, le=36_500,  # more than the least that the topic may keep
+        description="Days after which archived months leave raw_data, more than the topic keeps; none: never.",
+    )  # fmt: skip
     aws_endpoint_url: str | None = Field(
         None, alias="AWS_ENDPOINT_URL", pattern=r"^https?://[^/@\s]+/?$",
         description="Address of the archive's object store, where it is not AWS's own.",
@@ -344,6 +348,23 @@ class Settings(BaseSettings):
     def archive_place(self) -> Place | None:
         """Where the archive is, a folder by its absolute path; None where there is no archive."""
         return None if self.archive_url is None else parse_place(self.archive_url)
+
+    @property
+    def raw_retention(self) -> timedelta | None:
+        """How long raw_data keeps a month that is archived; None: for ever. Raises SettingsError without an archive."""
+        if self.raw_retention_days is None:
+            return None
+        if self.archive_url is None:
+            raise SettingsError(
+                "LAMBDA_RAW_RETENTION_DAYS is set, but LAMBDA_ARCHIVE_URL is not: nothing would hold what is dropped.",
+                "Name a place for the archive, or unset the retention.",
+            )
+        return timedelta(days=self.raw_retention_days)
+
+    @property
+    def archive(self) -> tuple[Place, S3Access] | None:
+        """Where the archive is and how to reach it; None where there is none. Raises SettingsError."""
+        return None if self.archive_place is None else (self.archive_place, self.archive_access)
 
     @property
     def archive_access(self) -> S3Access:

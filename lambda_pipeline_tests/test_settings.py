@@ -70,7 +70,7 @@ def test_the_defaults_are_the_designs() -> None:
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
         "alert_webhook_url", "kafka_sasl_mechanism", "kafka_username", "kafka_password", "kafka_ca_file",
         "kafka_certificate_file", "kafka_key_file",
-        "archive_url", "duckdb_threads", "aws_endpoint_url", "aws_region", "aws_access_key_id",
+        "archive_url", "duckdb_threads", "raw_retention_days", "aws_endpoint_url", "aws_region", "aws_access_key_id",
         "aws_secret_access_key", "aws_session_token",
     }  # fmt: skip
 
@@ -119,6 +119,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "spark_master": ("spark://host:7077", "spark://host:7077"),
     "spark_driver_host": ("192.0.2.1", "192.0.2.1"),
     "spark_memory_mb": ("2048", 2048),
+    "raw_retention_days": ("400", 400),
     "aws_endpoint_url": ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
     "aws_region": ("eu-west-1", "eu-west-1"),
     "aws_access_key_id": (SECRET, SecretStr(SECRET)),

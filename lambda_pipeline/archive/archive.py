@@ -2,20 +2,23 @@
 
 import logging
 from collections.abc import Collection, Iterator, Sequence
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
 import sqlalchemy as sa
 
 from lambda_pipeline.archive import manifest as manifests
+from lambda_pipeline.archive.late import merge_late
 from lambda_pipeline.archive.manifest import LEFT_FOR, Manifest
 from lambda_pipeline.archive.place import Place, S3Access
 from lambda_pipeline.archive.read import Totals, day_totals, fetch_day, read_day, verify
 from lambda_pipeline.archive.store import Store
 from lambda_pipeline.archive.write import archive_day
+from lambda_pipeline.domain.observation import Observation
 from lambda_pipeline.errors import ArchiveDamagedError, ArchiveUnavailableError
 from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.log_partitions import LogPartition
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +35,12 @@ class Archive:
         """Archive a city day as raw_data holds it now; see `archive_day`."""
         return archive_day(self._engine, self.store, day, run_id)
 
+    def merge(
+        self, database: sa.Connection, observations: Sequence[Observation]
+    ) -> tuple[LogPartition, list[int | None]]:
+        """Bring late observations into the archives of days that raw_data holds no more; see `merge_late`."""
+        return merge_late(self._engine, database, self.store, observations, "dead-letters retry")
+
     def days(self, first: date, until: date) -> list[Manifest]:
         """The verified archives of the city days [first, until), in order."""
         with transaction(self._engine, read_only=True) as connection:
@@ -43,11 +52,14 @@ class Archive:
         """A day's observations by location and time; see `read_day`."""
         return read_day(self.store, manifest, columns, locations)
 
-    def examine(self, manifest: Manifest) -> Totals:
-        """Read all of a day's file: sums over what it holds. Raises ArchiveDamagedError, and notes that it is so."""
+    def examine(self, manifest: Manifest, floor: datetime | None = None) -> tuple[Totals, int]:
+        """Read all of a day's file: sums over its rows from `floor` on, and how many are of whole hours before it.
+
+        Raises ArchiveDamagedError, and notes that it is so.
+        """
         try:
             verify(self.store, manifest)
-            return day_totals(self.store, manifest)
+            return day_totals(self.store, manifest, floor)
         except ArchiveDamagedError:
             manifests.mark_damaged(self._engine, manifest)
             raise

@@ -81,28 +81,43 @@ def replace_manifest(engine: sa.Engine, new: Manifest, before: Manifest | None) 
     The file of before, if any, is left over from then on, and the new one no longer. False also if it was left over
     for so long that it was removed.
     """
+
+    def replace() -> bool:
+        with transaction(engine) as connection:
+            if put_manifest(connection, new, before):
+                return True
+            connection.get_transaction().rollback()  # type: ignore[union-attr]
+            return False
+
+    return retrying(replace)
+
+
+def put_manifest(connection: sa.Connection, new: Manifest, before: Manifest | None) -> bool:
+    """Like `replace_manifest`, in the caller's transaction, which is to be rolled back if this is False."""
     values = {
         "city_date": new.city_date, "version": new.version, "path": new.path, "rows": new.rows, "bytes": new.bytes,
         "checksum": new.checksum, "schema_version": new.schema_version, "run_id": new.run_id,
         "covered": json.dumps(new.covered), "before": 0 if before is None else before.version,
     }  # fmt: skip
-
-    def replace() -> bool:
-        with transaction(engine) as connection:
-            is_kept = forget_leftover(connection, new.path)
-            if not is_kept or connection.execute(sql("archive/replace_manifest"), values).one_or_none() is None:
-                connection.get_transaction().rollback()  # type: ignore[union-attr]
-                return False
-            if before is not None:
-                note_leftover(connection, before.path)
-        return True
-
-    return retrying(replace)
+    is_kept = forget_leftover(connection, new.path)
+    if not is_kept or connection.execute(sql("archive/replace_manifest"), values).one_or_none() is None:
+        return False
+    if before is not None:
+        note_leftover(connection, before.path)
+    return True
 
 
 def mark_damaged(engine: sa.Engine, manifest: Manifest) -> None:
-    """No reader relies on the day's file any more, and the next run writes it anew."""
-    statement = sa.text("update raw_archives set verified_at = null where city_date = :day and version = :version")
+    """No reader relies on the day's file any more, and the next run writes it anew.
+
+    Unless raw_data does not hold all of the day any more: there is nothing to write it from, and what is read of it is
+    checked as it is read. Put back from a backup, it is what it was.
+    """
+    statement = sa.text(
+        "update raw_archives set verified_at = null where city_date = :day and version = :version and not exists ("
+        "select from raw_hours stored join raw_floor floor on stored.hour_start < floor.floor_at "
+        "where stored.city_date = raw_archives.city_date)"
+    )
     with transaction(engine) as connection:
         connection.execute(statement, {"day": manifest.city_date, "version": manifest.version})
 

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -92,11 +92,20 @@ def refuse_other(manifest: Manifest, found: Stored) -> None:
         )
 
 
-def day_totals(store: Store, manifest: Manifest) -> Totals:
-    """Sums over what the file really holds. Raises like `read_day`."""
-    sums = dict.fromkeys(Totals.__dataclass_fields__, 0)
-    columns = ("aqi_value", "traffic_level", "current_speed", "congestion_ratio", "log_offset")
+def day_totals(store: Store, manifest: Manifest, floor: datetime | None = None) -> tuple[Totals, int]:
+    """Sums over what the file really holds from the instant `floor` on; and its rows of hours that end before it.
+
+    Raises like `read_day`.
+    """
+    sums, before = dict.fromkeys(Totals.__dataclass_fields__, 0), 0
+    columns = (
+        "timestamp", "hour_start", "aqi_value", "traffic_level", "current_speed", "congestion_ratio", "log_offset",
+    )  # fmt: skip
     for batch in read_day(store, manifest, columns):
+        if floor is not None:
+            of_hours = pc.less_equal(batch.column("hour_start"), _instant(floor - timedelta(hours=1)))
+            before += pc.sum(of_hours.cast(pa.int64()), min_count=0).as_py()
+            batch = batch.filter(pc.greater_equal(batch.column("timestamp"), _instant(floor)))  # noqa: PLW2901
         sums["rows"] += batch.num_rows
         for name, measure in (("aqi", "aqi_value"), ("traffic", "traffic_level")):
             values = batch.column(measure)
@@ -109,7 +118,11 @@ def day_totals(store: Store, manifest: Manifest) -> Totals:
             whole = pc.round(pc.multiply(batch.column(measure), scale), round_mode="half_to_even")
             sums[name] += pc.sum(whole.cast(pa.int64()), min_count=0).as_py()
         sums["offset_sum"] += pc.sum(batch.column("log_offset"), min_count=0).as_py()
-    return Totals(**sums)
+    return Totals(**sums), before
+
+
+def _instant(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment, pa.timestamp("us", tz="UTC"))
 
 
 @contextmanager

@@ -3,7 +3,7 @@
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime
 from uuid import uuid4
 
@@ -12,6 +12,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import sqlalchemy as sa
 
+from lambda_pipeline.archive.dropped import gather_day
 from lambda_pipeline.archive.manifest import (
     SCHEMA_VERSION,
     Manifest,
@@ -25,6 +26,7 @@ from lambda_pipeline.archive.schema import COLUMNS, SCHEMA, described
 from lambda_pipeline.archive.store import Store
 from lambda_pipeline.errors import ArchiveContentionError, ArchiveMismatchError
 from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.floor import hold_months, raw_floor
 from lambda_pipeline.storage.incoming import driver_connection
 from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
@@ -49,6 +51,7 @@ class _Contents:
     rows: int
     covered: Mapping[int, int]
     before: Manifest | None
+    is_dropped: bool = False  # raw_data does not hold all of it: its rows are gathered in `dropped_rows`
 
 
 def archive_day(engine: sa.Engine, store: Store, day: date, run_id: str) -> Manifest | None:
@@ -58,6 +61,7 @@ def archive_day(engine: sa.Engine, store: Store, day: date, run_id: str) -> Mani
        run removes it.
     2. In one snapshot: read the day's present manifest, how many rows it has, and the frontiers; COPY the rows into
        the file. As many as `raw_hours` says, or nothing is archived: an emptied table must not replace a full file.
+       What was dropped of the day comes out of its present file.
     3. Read the file back: it must be what was written.
     4. In one transaction, put the new manifest in place of the one that was read, and note the old file as one that
        no manifest names. Give up if another run replaced it meanwhile.
@@ -65,11 +69,14 @@ def archive_day(engine: sa.Engine, store: Store, day: date, run_id: str) -> Mani
     Raises ArchiveUnavailableError, ArchiveMismatchError, ArchiveContentionError, DatabaseUnavailableError; the day's
     archive then is the one from before.
     """
-    path = f"raw_data/{day:%Y}/{day.isoformat()}-{uuid4().hex[:12]}.parquet"
-    with transaction(engine) as database:
-        note_leftover(database, path)
-    with transaction(engine, "REPEATABLE READ", read_only=True) as database:
+    path = new_path(engine, day)
+    with transaction(engine, "REPEATABLE READ") as database:
+        hold_months(database)
         contents = _contents(database, day)
+        floor = raw_floor(database)
+        if contents is not None and floor is not None and contents.start_at < floor:
+            gather_day(database, store, contents.before, day, floor)
+            contents = replace(contents, is_dropped=True)
         new = None if contents is None else _write(database, store, path, day, contents, run_id)
     if contents is None or new is None:
         with transaction(engine) as database:
@@ -79,6 +86,30 @@ def archive_day(engine: sa.Engine, store: Store, day: date, run_id: str) -> Mani
     if not replace_manifest(engine, new, contents.before):
         raise ArchiveContentionError(f"another run archived {day} meanwhile.", "Try again; the day is whole.")
     return new
+
+
+def write_gathered(
+    database: sa.Connection, store: Store, path: str, day: date, covered: Mapping[int, int], run_id: str
+) -> tuple[Manifest, Manifest | None]:
+    """Write a day's file out of `dropped_rows`, and read it back; its manifest, and the one that it is to replace.
+
+    In the caller's transaction, which holds the raw lock. There must be as many rows as `raw_hours` says.
+    """
+    contents = _contents(database, day)
+    if contents is None:
+        raise ArchiveMismatchError(f"raw_hours has counted nothing of {day}.", "This is a defect; please report it.")
+    contents = replace(contents, is_dropped=True, covered={**contents.covered, **covered})
+    new = _write(database, store, path, day, contents, run_id)
+    verify(store, new)
+    return new, contents.before
+
+
+def new_path(engine: sa.Engine, day: date) -> str:
+    """The path of a day's next file, noted as one that no manifest names yet."""
+    path = f"raw_data/{day:%Y}/{day.isoformat()}-{uuid4().hex[:12]}.parquet"
+    with transaction(engine) as database:
+        note_leftover(database, path)
+    return path
 
 
 def _contents(database: sa.Connection, day: date) -> _Contents | None:
@@ -128,7 +159,9 @@ def _writer(out: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:
 def _read(database: sa.Connection, day: date, contents: _Contents) -> Iterator[pa.Table]:
     """The day's rows in order, as PostgreSQL writes them: its text of a number is read back as the same number."""
     run_script(database, sql_text("batch/plan_by_index"))
-    statement = sql("archive/read_day").compile(dialect=database.dialect)
+    statement = sql("archive/read_dropped" if contents.is_dropped else "archive/read_day").compile(
+        dialect=database.dialect
+    )
     values = {"day": day, "start_at": contents.start_at, "end_at": contents.end_at}
     copying = f"copy ({statement}) to stdout (format csv)".encode()
     with driver_connection(database).cursor() as cursor, cursor.copy(copying, values) as copy:

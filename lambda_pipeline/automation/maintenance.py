@@ -1,4 +1,4 @@
-"""What is removed when it is old: dead letters, and what Dagster keeps of runs that others have superseded.
+"""What is removed when it is old: dead letters, what Dagster keeps of superseded runs, archived months of raw_data.
 
 No `from __future__ import annotations` here: Dagster reads the context's annotation at import.
 """
@@ -11,10 +11,14 @@ import dagster as dg
 from dagster._core.storage.event_log.sql_event_log import SqlEventLogStorage
 
 from lambda_pipeline.automation.workers import signing_executor
-from lambda_pipeline.resources import DatabaseResource
+from lambda_pipeline.batch.assets import open_engine
+from lambda_pipeline.batch.raw_retention import drop_archived_months, refuse_short
+from lambda_pipeline.errors import SettingsError
+from lambda_pipeline.resources import ArchiveResource, DatabaseResource, LogResource
 from lambda_pipeline.storage.dead_letters import prune_letters
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.sql import sql
+from lambda_pipeline.stream.topic import find_retention, find_topic
 
 MAINTENANCE = "maintenance"
 _AT_ONCE = 5_000  # rows of one transaction
@@ -23,8 +27,13 @@ _MATERIALIZED = dg.DagsterEventType.ASSET_MATERIALIZATION
 _ENDED = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
-def build_maintenance_job(dead_letter_days: int, run_days: int) -> dg.JobDefinition:
-    """Remove what is older than so many days: dead letters (LAMBDA_DEAD_LETTER_DAYS), runs (LAMBDA_RUN_DAYS)."""
+def build_maintenance_job(
+    dead_letter_days: int, run_days: int, raw_retention: timedelta | None = None
+) -> dg.JobDefinition:
+    """Remove what is older than so many days: dead letters (LAMBDA_DEAD_LETTER_DAYS), runs (LAMBDA_RUN_DAYS).
+
+    And months of raw_data that are archived (LAMBDA_RAW_RETENTION_DAYS; None: none of them).
+    """
 
     @dg.op(name="prune_dead_letters", description=f"Dead letters older than {dead_letter_days} days, or sent again.")
     def prune_dead_letters(context: dg.OpExecutionContext, database: DatabaseResource) -> None:
@@ -46,13 +55,40 @@ def build_maintenance_job(dead_letter_days: int, run_days: int) -> dg.JobDefinit
         events = prune_events(context.instance, run_days)
         context.add_output_metadata({"runs_removed": runs, "runs_kept": kept, "events_removed": events})
 
+    @dg.op(
+        name="drop_archived_months",
+        description="No month of raw_data: LAMBDA_RAW_RETENTION_DAYS is not set." if raw_retention is None else
+        f"Months of raw_data older than {raw_retention.days} days, each only when the archive of all its days was read "
+        "back and is what raw_data holds.",
+    )  # fmt: skip
+    def drop_months(
+        context: dg.OpExecutionContext, database: DatabaseResource, archive: ArchiveResource, log: LogResource
+    ) -> None:
+        if raw_retention is None:
+            return
+        with open_engine(database) as engine:
+            kept = archive.of(engine)
+            if kept is None:
+                raise SettingsError(
+                    "LAMBDA_RAW_RETENTION_DAYS is set, but LAMBDA_ARCHIVE_URL is not.", "Name a place for the archive."
+                )
+            connection = log.connection()
+            if find_topic(connection, log.topic()) is not None:
+                refuse_short(raw_retention, find_retention(connection, log.topic()))
+            run = drop_archived_months(engine, kept, raw_retention, datetime.now(UTC))
+        for month, reason in run.kept.items():
+            context.log.warning("raw_data keeps %s: %s", month, reason)
+        context.add_output_metadata({"dropped": ", ".join(run.dropped) or "nothing", "kept": dict(run.kept)})
+
     @dg.job(
         name=MAINTENANCE, executor_def=signing_executor,
-        description="Remove what is old: dead letters, runs and events. What is served rests on none of it.",
+        description="Remove what is old: dead letters, runs and events, and of raw_data what the archive holds. "
+        "What is served stays the same.",
     )  # fmt: skip
     def maintenance() -> None:
         prune_dead_letters()
         prune_old_runs()
+        drop_months()
 
     return maintenance
 
@@ -62,7 +98,7 @@ def build_maintenance_schedule(job: dg.JobDefinition, timezone: str) -> dg.Sched
     return dg.ScheduleDefinition(
         name=MAINTENANCE, job=job, cron_schedule="30 3 * * *", execution_timezone=timezone,
         default_status=dg.DefaultScheduleStatus.RUNNING,
-        description="At 03:30 city time: remove old dead letters, runs and events.",
+        description="At 03:30 city time: remove old dead letters, runs and events, and archived months of raw_data.",
     )  # fmt: skip
 
 

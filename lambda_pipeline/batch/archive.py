@@ -23,6 +23,7 @@ from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.errors import ArchiveDamagedError
 from lambda_pipeline.resources import ArchiveResource, DatabaseResource
 from lambda_pipeline.storage.engine import transaction
+from lambda_pipeline.storage.floor import hold_months, raw_floor
 from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
@@ -123,13 +124,12 @@ def build_archive_check(timezone: str, history_start: date) -> dg.AssetChecksDef
 def disagreement(engine: sa.Engine, archive: "Archive", manifest: Manifest) -> str:
     """What is wrong with a day's archive, in a sentence; an empty one where nothing is.
 
-    Reads all of the file. Rows that raw_data stored since do not count: they make the day stale, not wrong.
+    Reads all of the file. Rows that raw_data stored since do not count: they make the day stale, not wrong. Of what
+    raw_data holds no more, there must be as many rows as `raw_hours` has counted.
     """
-    try:
-        totals = asdict(archive.examine(manifest))
-    except ArchiveDamagedError as error:
-        return error.message
     with transaction(engine, read_only=True) as database:
+        hold_months(database)
+        floor = raw_floor(database)
         contents = database.execute(sql("archive/day_contents"), {"day": manifest.city_date}).one()
         run_script(database, sql_text("batch/plan_by_hash"))
         values = {
@@ -137,8 +137,25 @@ def disagreement(engine: sa.Engine, archive: "Archive", manifest: Manifest) -> s
             "covered": json.dumps(dict(manifest.covered)),
         }  # fmt: skip
         stored = dict(database.execute(sql("archive/day_totals"), values).one()._mapping)
+        counted = 0 if floor is None else _counted(database, manifest.city_date, floor)
+    try:
+        found, dropped = archive.examine(manifest, floor)
+    except ArchiveDamagedError as error:
+        return error.message
+    if dropped != counted:
+        return f"{manifest.city_date}: of what raw_data holds no more, the archive has {dropped} rows, not {counted}."
+    totals = asdict(found)
     differing = [f"{name} {totals[name]}, raw_data {stored[name]}" for name in totals if totals[name] != stored[name]]
     return f"{manifest.city_date}: the archive has {'; '.join(differing)}." if differing else ""
+
+
+def _counted(database: sa.Connection, day: date, floor: datetime) -> int:
+    """The day's rows of hours that end before the floor, as they were counted when they were stored."""
+    query = sa.text(
+        "select coalesce(sum(rows), 0)::bigint from raw_hours "
+        "where city_date = :day and hour_start <= cast(:floor as timestamptz) - interval '1 hour'"
+    )
+    return int(database.execute(query, {"day": day, "floor": floor}).scalar_one())
 
 
 def _write_days(

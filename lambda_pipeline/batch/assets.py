@@ -178,15 +178,17 @@ def _publish(
 ) -> tuple[PublishRun, dict[str, Any]]:  # fmt: skip
     """Publish with the engine of the settings, and what it did as metadata."""
     options = batch_engine.options()
+    kept = archive.of(engine)
+    store = None if kept is None else kept.store
     if options.engine == ENGINE:
         started = time.perf_counter()
-        run = publish_hours(engine, hours, timezone, run_id, on_hour)
+        run = publish_hours(engine, hours, timezone, run_id, on_hour, archive=store)
         return run, {"engine": ENGINE, "seconds": time.perf_counter() - started}
     from lambda_pipeline.batch.engines.choice import archive_source  # noqa: PLC0415 - with Arrow and DuckDB
 
-    with archive_source(engine, archive.of(engine), options, hours) as source:
+    with archive_source(engine, kept, options, hours) as source:
         started = time.perf_counter()
-        run = publish_hours(engine, hours, timezone, run_id, on_hour, source)
+        run = publish_hours(engine, hours, timezone, run_id, on_hour, source, store)
         seconds = time.perf_counter() - started
         by: dict[str, Any] = {"engine": ", ".join(sorted(run.by_engine)) or ENGINE, "seconds": seconds}
         if source is None:

@@ -10,19 +10,22 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from lambda_pipeline.domain.city_time import HOUR
-from lambda_pipeline.errors import PublishContentionError, UnionViolationError
+from lambda_pipeline.errors import ArchiveNeededError, PublishContentionError, UnionViolationError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.engine import begin, bound_transaction, retrying, session, transaction
+from lambda_pipeline.storage.floor import hold_months, raw_floor
 from lambda_pipeline.storage.scripts import run_script
 from lambda_pipeline.storage.sql import sql, sql_text
 
 if TYPE_CHECKING:
-    from lambda_pipeline.batch.archived import ArchiveSource  # with Arrow, which most runs spare
+    from lambda_pipeline.archive.store import Store  # with Arrow, which most runs spare
+    from lambda_pipeline.batch.archived import ArchiveSource
 
 logger = logging.getLogger(__name__)
 CHUNK_ROWS = 500_000  # raw rows that one prepare aggregates
@@ -92,13 +95,16 @@ def publish_hours(
     run_id: str,
     on_hour: Callable[[HourToPublish], None] | None = None,
     source: "ArchiveSource | None" = None,
+    archive: "Store | None" = None,
 ) -> PublishRun:
     """Prepare hours in chunks and swap them in one after the other, the publish lock released in between.
 
-    The days of `source` are computed by its engine, all others by PostgreSQL.
+    The days of `source` are computed by its engine, all others by PostgreSQL: out of `archive` where raw_data does not
+    hold them any more.
 
-    Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well, and
-    UnionViolationError if the union's promise would break.
+    Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well,
+    UnionViolationError if the union's promise would break, and ArchiveNeededError if it needs an archive and there is
+    none.
     """
     run = PublishRun()
     with session(engine) as connection:
@@ -113,7 +119,7 @@ def publish_hours(
                         "Run it again when they are done.",
                     )
                 starts = [hour.hour_start for hour in pending]
-                archived = prepare(connection, starts, timezone, source) or frozenset()
+                archived = prepare(connection, starts, timezone, source, archive) or frozenset()
                 late = []
                 for hour in pending:
                     by = source.engine.name if source and hour.hour_start in archived else ENGINE
@@ -133,23 +139,29 @@ def publish_hours(
 
 
 def prepare(
-    connection: sa.Connection, hours: Sequence[datetime], timezone: str, source: "ArchiveSource | None" = None
+    connection: sa.Connection,
+    hours: Sequence[datetime],
+    timezone: str,
+    source: "ArchiveSource | None" = None,
+    archive: "Store | None" = None,
 ) -> frozenset[datetime]:
     """Aggregate hours into the session's staging tables and note the frontiers, in one snapshot and without a lock.
 
-    Returns the hours that came from the archive: none without a source, or where it failed.
+    Returns the hours that the source's engine computed: none without a source, or where it failed.
 
     Where the speed layer holds something of them, note also which of its rows the results contain, and measure it.
+    Hours below the retention floor are aggregated out of `archive`: never out of a table that was emptied.
     """
     values = {"start": min(hours), "end": max(hours) + HOUR, "hours": list(hours), "timezone": timezone}
     with begin(connection, "REPEATABLE READ"):
+        hold_months(connection)
         run_script(connection, sql_text("batch/plan_by_index"))
         run_script(connection, sql_text("batch/create_prepared"))
         connection.execute(sql("batch/prepare_frontiers"))
         archived = source.prepare(connection, hours, timezone) if source else frozenset[datetime]()
         stored = [hour for hour in hours if hour not in archived]
         if stored:
-            connection.execute(sql("batch/prepare_aggregations"), values | {"hours": stored})
+            _aggregate(connection, values | {"hours": stored}, archive)
         connection.execute(sql("batch/prepare_cities"))
         held = list(connection.execute(sql("batch/held_by_speed"), values).scalars())
         if held:
@@ -158,6 +170,37 @@ def prepare(
             connection.execute(sql("batch/prepare_moves"), values)
             connection.execute(sql("batch/prepare_drift"), values)
     return archived
+
+
+def _aggregate(connection: sa.Connection, values: dict[str, Any], archive: "Store | None") -> None:
+    """PostgreSQL's sums: of raw_data, or, of hours below the retention floor, of rows that the archive gave back."""
+    hours, floor = values["hours"], raw_floor(connection)
+    if floor is not None and min(hours) < floor:
+        _gather(connection, hours, floor, archive)
+        connection.execute(_aggregate_dropped(), values)
+    else:
+        connection.execute(sql("batch/prepare_aggregations"), values)
+
+
+def _gather(connection: sa.Connection, hours: Sequence[datetime], floor: datetime, archive: "Store | None") -> None:
+    if archive is None:
+        raise ArchiveNeededError(
+            f"hour {min(hours).isoformat()} is in the archive alone: raw_data begins at {floor.isoformat()}. "
+            "Nothing was changed.",
+            "Set LAMBDA_ARCHIVE_URL to where this database's archive is.",
+        )
+    from lambda_pipeline.archive.dropped import gather_hours  # noqa: PLC0415 - with Arrow, which few publishes need
+
+    gather_hours(connection, archive, hours, floor)
+
+
+@cache
+def _aggregate_dropped() -> sa.TextClause:
+    """The same aggregation, over `dropped_rows`."""
+    text = sql_text("batch/prepare_aggregations")
+    if text.count("from raw_data") != 1:
+        raise RuntimeError("sql/batch/prepare_aggregations.sql is to read raw_data in one place")
+    return sa.text(text.replace("from raw_data", "from dropped_rows"))
 
 
 def swap(

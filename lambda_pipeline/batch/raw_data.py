@@ -16,12 +16,13 @@ import sqlalchemy as sa
 
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import Observation, Validator
-from lambda_pipeline.errors import LogGapError, StaleCatalogueError
+from lambda_pipeline.errors import ImportRefusedError, LogGapError, StaleCatalogueError
 from lambda_pipeline.garbage import rare_collection
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.dead_letters import insert_dead_letters
 from lambda_pipeline.storage.deployment import Deployment, load_deployment, require_catalogue
 from lambda_pipeline.storage.engine import retrying, transaction
+from lambda_pipeline.storage.floor import raw_floor
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
 from lambda_pipeline.storage.log_partitions import (
     LogPartition,
@@ -200,12 +201,19 @@ def import_observations(engine: sa.Engine, observations: Sequence[Observation], 
     """Store observations from a file as records of the import log; returns how many were new.
 
     Like `store_chunk`, but the positions are drawn here: the import log's counter is its frontier, advanced in this
-    transaction. What is already stored keeps its first values and position.
+    transaction. What is already stored keeps its first values and position. Raises ImportRefusedError, with nothing
+    stored, for what is older than raw_data reaches: its archive would have to be asked.
     """
 
     def store() -> int:
         with transaction(engine) as database:
             locks.hold_raw(database)
+            floor = raw_floor(database)
+            if floor is not None and any(observation.timestamp < floor for observation in observations):
+                raise ImportRefusedError(
+                    f"months before {floor.isoformat()} were dropped from raw_data while they were read.",
+                    "Import the file again: what is stored stays as it is, and what is too late is said line by line.",
+                )
             partition = import_partition(database)
             first = _frontiers(database).get(partition.id, 0)
             rows = [

@@ -95,7 +95,7 @@ def export(
 
     with running_stack(settings, "export", kafka=False) as stack:
         engine = make_engine(stack.addresses().reader_url, "export", BATCH_TIMEOUTS)
-        serving = ServingLayer(engine)
+        serving = ServingLayer(engine, settings.archive)
         arguments = (what, start, end, form)
         if output is None:
             rows = export_to(serving, *arguments, sys.stdout.buffer)

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
     from lambda_pipeline.domain.city_time import CityClock
-    from lambda_pipeline.ingestion.redrive import Fix, Retried
+    from lambda_pipeline.ingestion.redrive import Fix, Merge, Retried
     from lambda_pipeline.local.stack import Stack
+    from lambda_pipeline.settings import Settings
     from lambda_pipeline.storage.dead_letters import Choice, StoredLetter
 
 app = typer.Typer(
@@ -126,8 +127,9 @@ def retry(
     """Send dead letters again, mended or as they are: through Kafka, to both layers, each counted once.
 
     For what became valid since (a location that the catalogue now knows, a lower LAMBDA_HISTORY_START), or can be
-    mended with --fix or --set. What is still invalid is not sent, and named with the reason; then it exits 1. A letter
-    that was sent again is not open any more, and is not sent a second time.
+    mended with --fix or --set. What is late for a month that only the archive holds is brought into the archive
+    instead. What is still invalid is not sent, and named with the reason; then it exits 1. A letter that was sent again
+    is not open any more, and is not sent a second time.
     """
     if bool(letters) == everything:
         raise typer.BadParameter("name dead letters, or give --all.", param_hint="ID")
@@ -175,11 +177,20 @@ def _retry(stack: "Stack", engine: "sa.Engine", choice: "Choice", fix: "Fix", *,
     topic = ensure_topic(connection, settings.kafka_topic, settings.kafka_partitions)
     delivery = Delivery(connection.client_settings("dead-letters"), topic.name)
     try:
-        for found in retry_letters(engine, choice, fix, delivery.send, topic):
+        for found in retry_letters(engine, choice, fix, delivery.send, topic, _merge(settings, engine)):
             tell(found)
     finally:
         delivery.close()
     return counts[0], counts[1]
+
+
+def _merge(settings: "Settings", engine: "sa.Engine") -> "Merge | None":
+    """What brings letters into the archive, where there is one."""
+    if settings.archive_place is None:
+        return None
+    from lambda_pipeline.archive.archive import Archive
+
+    return Archive(engine, settings.archive_place, settings.archive_access).merge
 
 
 def _fate(found: "Retried") -> str:
@@ -188,6 +199,8 @@ def _fate(found: "Retried") -> str:
         return f"not sent: {_printable(found.reason)}"
     if found.fate == "valid":
         return f"valid now{known}"
+    if found.fate == "archived":
+        return f"brought into the archive{f' as {found.position}' if found.position else ''}{known}"
     return f"sent{f' to {found.position}' if found.position else ''}{known}"
 
 

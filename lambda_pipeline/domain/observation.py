@@ -17,6 +17,8 @@ from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.traffic import MIN_FREE_FLOW, congestion_ratio, traffic_level
 
 SCHEMA_VERSION = 1
+TOO_LATE = "late for a month that only the archive holds"
+"""How the reason begins that an otherwise valid observation is refused with, below the retention floor."""
 MAX_FUTURE = timedelta(minutes=5)  # against the record's own append time, never somebody's clock
 MAX_AQI = 1000
 MAX_SPEED = 300.0  # km/h
@@ -145,13 +147,21 @@ class Validator:
     """Judges messages against a catalogue and derives what the tables store.
 
     `locations` maps each known name to its entry, switched off or not: a location is never deleted, so that a record
-    judged valid once stays valid. `history_start` is the instant of the city day where history begins.
+    judged valid once stays valid. `history_start` is the instant of the city day where history begins. What is observed
+    before `raw_floor` is for the archive alone, which no layer's commit can look into; None: nothing is.
     """
 
-    def __init__(self, locations: Mapping[str, Location], clock: CityClock, history_start: datetime) -> None:
+    def __init__(
+        self,
+        locations: Mapping[str, Location],
+        clock: CityClock,
+        history_start: datetime,
+        raw_floor: datetime | None = None,
+    ) -> None:
         self.locations = dict(locations)
         self.clock = clock
         self.history_start = history_start
+        self.raw_floor = raw_floor
 
     def validate(self, message: ObservationMessage, appended_at: datetime) -> Observation:
         """The observation in a message appended to the log at `appended_at` (aware UTC).
@@ -178,6 +188,8 @@ class Validator:
         free_flow = message.free_flow_speed
         if free_flow is not None and 0 < free_flow < MIN_FREE_FLOW:
             raise InvalidObservationError(f"free_flow_speed {free_flow} is neither 0 nor at least {MIN_FREE_FLOW}")
+        if self.raw_floor is not None and timestamp < self.raw_floor:  # last: what else is wrong is to be known first
+            raise InvalidObservationError(f"{TOO_LATE}: {timestamp.isoformat()} is before {self.raw_floor.isoformat()}")
         return self._derive(message, timestamp, location)
 
     def _derive(self, message: ObservationMessage, timestamp: datetime, location: Location) -> Observation:

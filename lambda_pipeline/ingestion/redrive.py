@@ -8,7 +8,7 @@ which both of them judge anew; so nothing in the union is special about it. **It
 
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any
@@ -23,13 +23,13 @@ from lambda_pipeline.domain.observation import (
     Validator,
     decode,
 )
-from lambda_pipeline.errors import BrokerUnavailableError
+from lambda_pipeline.errors import BrokerUnavailableError, LambdaPipelineError
 from lambda_pipeline.ingestion.delivery import Outcome, describe
 from lambda_pipeline.ingestion.spool import Record
 from lambda_pipeline.storage.dead_letters import Choice, claim_letters, mark_retried
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import transaction
-from lambda_pipeline.storage.log_partitions import register_partitions
+from lambda_pipeline.storage.log_partitions import LogPartition, register_partitions
 from lambda_pipeline.storage.sql import sql
 from lambda_pipeline.stream.topic import Topic
 
@@ -38,9 +38,10 @@ FIELDS = frozenset(ObservationMessage.__struct_fields__)
 
 
 class Fate(StrEnum):
-    """What became of a letter: sent, could be sent (dry run), still invalid, or refused by Kafka."""
+    """What became of a letter: sent, brought into the archive, could be (dry run), still invalid, or refused."""
 
     SENT = "sent"
+    ARCHIVED = "archived"
     VALID = "valid"
     INVALID = "invalid"
     REFUSED = "refused"
@@ -80,6 +81,8 @@ class Fix:
 
 
 AS_IT_IS = Fix()
+Merge = Callable[[sa.Connection, Sequence[Observation]], tuple[LogPartition, list[int | None]]]
+"""See `archive.late.merge_late`: the import log's partition, and each observation's offset; None if it is stored."""
 
 
 def judge_again(
@@ -92,7 +95,12 @@ def judge_again(
 
 
 def retry_letters(
-    engine: sa.Engine, choice: Choice, fix: Fix, send: Callable[[Sequence[Record]], Outcome] | None, topic: Topic | None
+    engine: sa.Engine,
+    choice: Choice,
+    fix: Fix,
+    send: Callable[[Sequence[Record]], Outcome] | None,
+    topic: Topic | None,
+    merge: Merge | None = None,
 ) -> Iterator[Retried]:
     """Send the open letters meant again, oldest first, and say of each what became of it once that is committed.
 
@@ -100,7 +108,11 @@ def retry_letters(
     1. Claim letters: those that another retry has under way are passed over.
     2. Mend and judge each by the catalogue as it is now; what is invalid stays as it is.
     3. Send the others, and wait until Kafka has them.
-    4. Mark those that Kafka has, with their new positions; commit.
+    4. Mark those that Kafka has, with their new positions.
+    5. What is late for a month that only the archive holds is not sent: both layers would refuse it again. `merge`
+       brings it into its day's archive in this transaction, so that a letter is marked if and only if it did.
+       Where there is no `merge`, or it fails, such letters stay open, and what Kafka has is marked all the same.
+    6. Commit.
     Without `send` and `topic` it is a dry run: nothing is sent, nothing changed. Raises BrokerUnavailableError where
     Kafka stops taking them; what it took is marked.
     """
@@ -111,21 +123,28 @@ def retry_letters(
         with transaction(engine) as database:
             letters = claim_letters(database, choice, after, _AT_ONCE)
             after = letters[-1][0] if letters else None
-            records, known = [], {}
-            validator = load_deployment(database).validator()
+            records, known, late = [], {}, []
+            deployment = load_deployment(database)
+            validator, floor = replace(deployment, raw_floor=None).validator(), deployment.raw_floor
             for number, payload in letters:
-                judged = _judge(database, number, payload, validator, fix)
+                judged = _judge(database, number, payload, validator, fix, floor)
                 if isinstance(judged, Retried):
                     done.append(judged)
+                elif isinstance(judged, _Late):
+                    late.append(judged)
                 else:
                     record, known[number] = judged
                     records.append(record)
             if send is None or topic is None:
                 done += [Retried(record.id, Fate.VALID, is_known=known[record.id]) for record in records]
-            elif records:
-                outcome = send(records)
-                outage = outcome.outage
-                done += _note(database, topic, outcome, known)
+                done += [Retried(one.id, Fate.VALID) for one in late]
+            else:
+                if records:
+                    outcome = send(records)
+                    outage = outcome.outage
+                    done += _note(database, topic, outcome, known)
+                if late:
+                    done += _archive(database, late, merge)
         yield from sorted(done, key=lambda one: one.id)
         if outage is not None:
             raise BrokerUnavailableError(
@@ -134,14 +153,24 @@ def retry_letters(
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Late:
+    """A letter with an observation of before the retention floor."""
+
+    id: int
+    observation: Observation
+
+
 def _judge(
-    database: sa.Connection, number: int, payload: bytes | None, validator: Validator, fix: Fix
-) -> Retried | tuple[Record, bool]:
-    """What would be sent, and whether its observation is stored already; or why it cannot be."""
+    database: sa.Connection, number: int, payload: bytes | None, validator: Validator, fix: Fix, floor: datetime | None
+) -> "Retried | _Late | tuple[Record, bool]":
+    """What would be sent, and whether its observation is stored already; what is for the archive; or why it is not."""
     try:
         value, observation = judge_again(payload, validator, datetime.now(UTC), fix)
     except InvalidObservationError as error:
         return Retried(number, Fate.INVALID, str(error))
+    if floor is not None and observation.timestamp < floor:
+        return _Late(number, observation)
     key = {"location": observation.location, "timestamp": observation.timestamp}
     is_known = bool(database.execute(sql("storage/is_known"), key).scalar())
     return Record(number, observation.location.encode(), value), is_known
@@ -160,6 +189,27 @@ def _note(database: sa.Connection, topic: Topic, outcome: Outcome, known: Mappin
     mark_retried(database, marks)
     for record, error in outcome.refused:
         yield Retried(record.id, Fate.REFUSED, describe(error))
+
+
+def _archive(database: sa.Connection, late: Sequence[_Late], merge: Merge | None) -> Iterator[Retried]:
+    """Bring letters into the archive, and mark them; or none of them, and say why."""
+    reason = "it belongs into the archive, and LAMBDA_ARCHIVE_URL is not set here"
+    try:
+        if merge is not None:
+            with database.begin_nested():
+                partition, offsets = merge(database, [one.observation for one in late])
+                pairs = list(zip(late, offsets, strict=True))
+                mark_retried(
+                    database, [(one.id, None if offset is None else partition.id, offset) for one, offset in pairs]
+                )
+            for one, offset in pairs:
+                position = None if offset is None else partition.at(offset)
+                yield Retried(one.id, Fate.ARCHIVED, position=position, is_known=offset is None)
+            return
+    except LambdaPipelineError as error:
+        reason = str(error)
+    for one in late:
+        yield Retried(one.id, Fate.REFUSED, reason)
 
 
 def as_value(text: str) -> Any:

@@ -8,10 +8,11 @@ import pandas as pd
 import sqlalchemy as sa
 
 from lambda_pipeline.serving.raw_choice import EVERYTHING, RawFilter, RawSort
-from lambda_pipeline.serving.view import CityInfo, Locations, ServingView
+from lambda_pipeline.serving.view import ArchivePlace, CityInfo, Locations, ServingView
 from lambda_pipeline.storage.engine import make_engine, transaction
+from lambda_pipeline.storage.floor import hold_months
 
-__all__ = ["CityInfo", "Locations", "ServingLayer", "ServingView"]
+__all__ = ["ArchivePlace", "CityInfo", "Locations", "ServingLayer", "ServingView"]
 
 # A plan for any range and any locations is the wrong one for most; compiling a plan takes longer than these reads.
 _PLAN_FOR_VALUES = sa.text(
@@ -25,20 +26,23 @@ class ServingLayer:
     Raises DatabaseUnavailableError while the database is away, SchemaError where it has not the newest schema.
     """
 
-    def __init__(self, engine: sa.Engine) -> None:
+    def __init__(self, engine: sa.Engine, archive: ArchivePlace | None = None) -> None:
+        """`archive` is where observations are that the database holds no more; without it, reading them is an error."""
         self._engine = engine
+        self._archive = archive
 
     @classmethod
-    def open(cls, url: str, application: str) -> "ServingLayer":
+    def open(cls, url: str, application: str, archive: ArchivePlace | None = None) -> "ServingLayer":
         """One on an address; `application` shows in pg_stat_activity. Raises SettingsError; connects later."""
-        return cls(make_engine(url, application))
+        return cls(make_engine(url, application), archive)
 
     @contextmanager
     def snapshot(self) -> Iterator[ServingView]:
         """One REPEATABLE READ, READ ONLY transaction: every read within sees the same instant."""
         with transaction(self._engine, "REPEATABLE READ", read_only=True) as connection:
+            hold_months(connection)
             connection.execute(_PLAN_FOR_VALUES)
-            yield ServingView(connection)
+            yield ServingView(connection, self._archive)
 
     def city(self) -> CityInfo:
         """See `ServingView.city`."""

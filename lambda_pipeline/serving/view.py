@@ -9,14 +9,20 @@ from typing import Any
 import pandas as pd
 import sqlalchemy as sa
 
+from lambda_pipeline.archive.place import Place, S3Access
+from lambda_pipeline.archive.store import Store
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.domain.peak_hours import PeakWindow
+from lambda_pipeline.errors import ArchiveNeededError
 from lambda_pipeline.serving import frames, raw
+from lambda_pipeline.serving.archived import ArchivedRows, days_below, in_order, plain, require_manifests
 from lambda_pipeline.serving.raw_choice import EVERYTHING, RawFilter, RawSort
 from lambda_pipeline.serving.reading import read_frame, stream_frames
 from lambda_pipeline.storage.deployment import load_city
+from lambda_pipeline.storage.floor import raw_floor
 from lambda_pipeline.storage.sql import sql
 
+ArchivePlace = tuple[Place, S3Access]
 Locations = Sequence[str] | None
 MEASURES = ("aqi", "traffic")
 LETTER_BYTES = 2_000  # of a dead letter's key and payload that are shown
@@ -39,8 +45,10 @@ class CityInfo:
 class ServingView:
     """The reads, within one transaction: all of them see the same snapshot."""
 
-    def __init__(self, connection: sa.Connection) -> None:
+    def __init__(self, connection: sa.Connection, archive: "ArchivePlace | None" = None) -> None:
+        """`archive` is where observations are that raw_data holds no more; reading such ones without it is an error."""
         self._connection = connection
+        self._archive = archive
         self._known_clock: CityClock | None = None
 
     def city(self) -> CityInfo:
@@ -125,8 +133,17 @@ class ServingView:
 
         Missing values come last, whichever the direction. Columns: `frames.RAW`.
         """
-        statement = raw.page(locations, where, sort, descending=descending, limit=limit, offset=offset)
-        return self._frame(statement, frames.RAW, self._instants(start, end))
+        archived = self._archived(start, end, locations, where)
+        if archived is None:
+            statement = raw.page(locations, where, sort, descending=descending, limit=limit, offset=offset)
+            return self._frame(statement, frames.RAW, self._instants(start, end))
+        most = None if limit is None else limit + offset
+        statement = raw.page(locations, where, sort, descending=descending, limit=most, offset=0)
+        rows = self._frame(statement, frames.RAW, self._instants(start, end))
+        if most is None or len(rows) < most or sort is not RawSort.TIMESTAMP or not descending:
+            older = archived.page(sort, descending=descending, most=most)
+            rows = in_order(pd.concat([archived.ranked(rows), older]), sort, descending=descending)
+        return plain(rows.iloc[offset:most])
 
     def count_raw_data(
         self,
@@ -142,7 +159,11 @@ class ServingView:
             layers = raw.layers_of(where)
             values = self._range(start, end, locations) | {f"is_{layer}": layer in layers for layer in raw.LAYERS}
             return min(int(self.scalar(sql("serving/raw_total"), values)), at_most + 1)
-        return int(self.scalar(raw.count(locations, where, at_most), self._instants(start, end)))
+        found = int(self.scalar(raw.count(locations, where, at_most), self._instants(start, end)))
+        archived = self._archived(start, end, locations, where)
+        if archived is not None and found <= at_most:
+            found = min(found + archived.count(at_most - found), at_most + 1)
+        return found
 
     def stream_raw_data(
         self,
@@ -154,8 +175,32 @@ class ServingView:
         where: RawFilter = EVERYTHING,
     ) -> Iterator[pd.DataFrame]:
         """All observations of the city days [start, end) that match, oldest first, in frames of `chunk_rows` rows."""
+        archived = self._archived(start, end, locations, where)
+        if archived is not None:
+            yield from archived.stream(chunk_rows)
         statement = raw.everything(locations, where)
         yield from stream_frames(self._connection, statement, self._instants(start, end), frames.RAW, chunk_rows)
+
+    def _archived(self, start: date, end: date, locations: Locations, where: RawFilter) -> "ArchivedRows | None":
+        """What the archive alone holds of the range; None where it holds nothing of it.
+
+        Raises ArchiveNeededError where it is not known here: fewer rows must never look as if they were all.
+        """
+        floor = raw_floor(self._connection)
+        if floor is None or "batch" not in raw.layers_of(where) or self._instants(start, end)["start_at"] >= floor:
+            return None
+        days = days_below(self._connection, start, end, floor)
+        if not days:
+            return None
+        if self._archive is None:
+            raise ArchiveNeededError(
+                f"the observations before {self._clock().local(floor):%Y-%m-%d %H:%M %Z} are in the archive alone.",
+                "Set LAMBDA_ARCHIVE_URL to where it is, or choose later days.",
+            )
+        return ArchivedRows(
+            self._connection, Store(*self._archive), require_manifests(self._connection, days), floor,
+            self.city().clock(), None if locations is None else tuple(locations), where,
+        )  # fmt: skip
 
     def get_dead_letters(self, limit: int = 100, offset: int = 0) -> pd.DataFrame:
         """Messages that could not be read, newest first, a page of them. Columns: `frames.DEAD_LETTERS`."""

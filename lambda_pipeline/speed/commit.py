@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from lambda_pipeline.domain.log import DeadLetter, Incoming
+from lambda_pipeline.domain.observation import TOO_LATE
 from lambda_pipeline.errors import StaleOffsetsError
 from lambda_pipeline.storage import locks
 from lambda_pipeline.storage.dead_letters import insert_dead_letters
@@ -64,7 +65,8 @@ def commit_micro_batch(
        `latest_observations` from all the rest.
     5. Insert into `realtime_data`, in key order, what neither it nor the published part of `raw_data` holds.
     6. Add exactly what was inserted to `realtime_hourly`, pre-aggregated and in key order.
-    7. Keep the dead letters.
+    7. Keep the dead letters, but for those that are below the retention floor and were stored before it rose: batch
+       serves them.
 
     Raises StaleOffsetsError (3., with the log partitions concerned), StaleCatalogueError (3.),
     DatabaseUnavailableError; conflicts with other transactions pass through to `retrying`.
@@ -81,7 +83,7 @@ def commit_micro_batch(
             _leave_out_dead(connection, batch.moves)
             upsert_latest(connection)
             gained = int(connection.execute(sql("speed/insert_realtime"), {"timezone": timezone}).scalar_one())
-        insert_dead_letters(connection, batch.dead_letters)
+        insert_dead_letters(connection, _without_stored(connection, batch.dead_letters))
     return gained
 
 
@@ -106,6 +108,22 @@ def _leave_out_dead(connection: sa.Connection, moves: tuple[Move, ...]) -> None:
     if dead:
         partitions, offsets = zip(*dead, strict=True)
         connection.execute(sql("speed/leave_out"), {"partitions": list(partitions), "offsets": list(offsets)})
+
+
+def _without_stored(connection: sa.Connection, letters: tuple[DeadLetter, ...]) -> list[DeadLetter]:
+    """Without what is only too late, and which raw_data has read in time: it is in the archive, or a letter already."""
+    late = {letter.log_partition for letter in letters if letter.error.startswith(TOO_LATE)}
+    if not late:
+        return list(letters)
+    rows = connection.execute(
+        sa.text("select log_partition, next_offset from raw_frontier where log_partition = any(:partitions)"),
+        {"partitions": sorted(late)},
+    )
+    stored = {row.log_partition: row.next_offset for row in rows}
+    return [
+        letter for letter in letters
+        if not letter.error.startswith(TOO_LATE) or letter.log_offset >= stored.get(letter.log_partition, 0)
+    ]  # fmt: skip
 
 
 def _arrays(moves: tuple[Move, ...]) -> dict[str, list[int]]:

@@ -14,13 +14,15 @@ from lambda_pipeline.domain.observation import Validator
 from lambda_pipeline.domain.peak_hours import PeakWindow
 from lambda_pipeline.errors import DeploymentMismatchError, SchemaError, StaleCatalogueError
 from lambda_pipeline.storage import locks
+from lambda_pipeline.storage.floor import raw_floor
 
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
     """A database's city as the database knows it. `locations` has every location ever known, by name.
 
-    `catalogue_version` grows with every change of what records are judged by: locations, start of history, windows.
+    `catalogue_version` grows with every change of what records are judged by: locations, start of history, windows,
+    and `raw_floor`, the first instant that raw_data still has (None: nothing was dropped).
     """
 
     city: str
@@ -29,6 +31,7 @@ class Deployment:
     peak_windows: tuple[PeakWindow, ...]
     locations: dict[str, Location]
     catalogue_version: int
+    raw_floor: datetime | None = None
 
     def clock(self) -> CityClock:
         """The city's clock."""
@@ -37,7 +40,7 @@ class Deployment:
     def validator(self) -> Validator:
         """Judges messages by this database's catalogue."""
         clock = self.clock()
-        return Validator(self.locations, clock, clock.day_start(self.history_start))
+        return Validator(self.locations, clock, clock.day_start(self.history_start), self.raw_floor)
 
 
 def claim(connection: sa.Connection, city: City, history_start: date, poll_interval: timedelta | None = None) -> None:
@@ -122,7 +125,7 @@ def require_catalogue(connection: sa.Connection, version: int | None) -> None:
         return
     found = connection.execute(sa.text("select catalogue_version from deployment")).scalar()
     if found != version:
-        raise StaleCatalogueError("the city's catalogue or its start of history was changed meanwhile.")
+        raise StaleCatalogueError("the catalogue, the start of history or the retention floor was changed meanwhile.")
 
 
 @contextmanager
@@ -174,6 +177,7 @@ def load_deployment(connection: sa.Connection) -> Deployment:
         windows,
         {place.name: Location(*place) for place in places},
         row.catalogue_version,
+        raw_floor(connection),
     )
 
 

@@ -30,7 +30,7 @@ ROOMS: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "The archive": (
         "Whole days of `raw_data` as files in a folder or an object store ([archive.md](archive.md)).",
-        ("raw_archives", "archive_leftovers"),
+        ("raw_archives", "archive_leftovers", "raw_floor"),
     ),
     "What holds for all of it": (
         "",

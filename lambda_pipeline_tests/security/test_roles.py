@@ -44,6 +44,7 @@ WRITES: dict[str, set[str]] = {
     "raw_archives": {"INSERT", "UPDATE"},
     "raw_data_duplicates": set(),
     "raw_data_rejects": set(),
+    "raw_floor": set(),
     "raw_frontier": {"INSERT", "UPDATE"},
     "raw_hours": {"INSERT", "UPDATE"},
     "realtime_data": {"INSERT", "DELETE"},
