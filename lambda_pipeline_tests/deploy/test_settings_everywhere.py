@@ -117,7 +117,8 @@ def test_the_page_for_some_people_differs_in_how_the_dashboard_starts(
     signed_in = read_services(tmp_path_factory.mktemp("compose"), SECRETS, files=files)
     assert {name for name in services if signed_in[name].content != services[name].content} == {"dashboard"}
     assert signed_in["dashboard"].command == [*services["dashboard"].command, "--sign-in"]
-    assert signed_in["dashboard"].content["volumes"][0]["target"] == "/srv/lambda/.streamlit/secrets.toml"
+    mounted = {volume["target"] for volume in signed_in["dashboard"].content["volumes"]}
+    assert mounted == {"/srv/lambda/.streamlit/secrets.toml", "/var/lib/lambda"}
     example = tomllib.loads((REPOSITORY / "deploy" / "secrets.example.toml").read_text(encoding="utf-8"))
     assert set(example["auth"]) == {
         "redirect_uri", "cookie_secret", "client_id", "client_secret", "server_metadata_url",
