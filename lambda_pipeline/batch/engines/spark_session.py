@@ -108,7 +108,7 @@ class SparkRun:
         )
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
         with (self._folder / "log").open("wb") as log, _environment(SPARK_LOCAL_IP=driver_host):
-            self._gateway = launch_gateway(
+            self._gateway = launch_gateway(  # type: ignore[no-untyped-call]
                 conf, {"stdout": log, "stderr": log, "stdin": subprocess.PIPE, "cwd": self._folder}
             )
         return SparkSession(SparkContext(conf=conf, gateway=self._gateway))
