@@ -109,7 +109,8 @@ class SparkEngine:
             return session.read.parquet(*paths).select(*READ)
         from pyspark import cloudpickle  # noqa: PLC0415 - an extra
 
-        cloudpickle.register_pickle_by_value(spark_files)  # executors need not have this package  # type: ignore[no-untyped-call]
+        # Executors need not have this package.
+        cloudpickle.register_pickle_by_value(spark_files)  # type: ignore[no-untyped-call]
         listed = [(f"{root}/{one.path}", one.checksum) for one in chunk]
         files = session.createDataFrame(listed, "path string, checksum string").repartition(len(listed))
         return files.mapInArrow(spark_files.reader(archive.store.files, READ), _TYPES)
