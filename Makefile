@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONDONTWRITEBYTECODE  # everything here starts many processes: compiled once, they start three times as fast
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser tls-server demo up test test-faults soak lint types unit bench bench-speed bench-batch bench-serving bench-archive audit docs clean lock
+.PHONY: help install install-dev browser tls-server demo up test test-faults soak lint types unit bench bench-speed bench-batch bench-serving bench-archive bench-engines audit docs clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ bench-serving: install-dev  ## Measure every serving query and the page at 10,00
 
 bench-archive: install-dev  ## Measure the archive beside PostgreSQL; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.archive
+
+bench-engines: install-dev  ## Measure archived days to published hours, engine by engine; rewrites docs/benchmarks.md
+	$(BIN)/python -m benchmarks.engines
 
 docs: install-dev  ## Make docs/cli.md and docs/data-dictionary.md anew
 	$(BIN)/python -m lambda_pipeline_tests.documents

@@ -70,7 +70,7 @@ def test_the_defaults_are_the_designs() -> None:
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
         "alert_webhook_url", "kafka_sasl_mechanism", "kafka_username", "kafka_password", "kafka_ca_file",
         "kafka_certificate_file", "kafka_key_file",
-        "archive_url", "aws_endpoint_url", "aws_region", "aws_access_key_id",
+        "archive_url", "duckdb_threads", "aws_endpoint_url", "aws_region", "aws_access_key_id",
         "aws_secret_access_key", "aws_session_token",
     }  # fmt: skip
 
@@ -112,6 +112,9 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "aqicn_base_url": ("http://127.0.0.1:1", "http://127.0.0.1:1"),
     "speed_max_records": ("10", 10),
     "speed_max_wait_seconds": ("0.5", 0.5),
+    "batch_engine": ("auto", "auto"),
+    "duckdb_memory_mb": ("256", 256),
+    "duckdb_threads": ("3", 3),
     "archive_url": ("s3://bucket/city", "s3://bucket/city"),
     "aws_endpoint_url": ("http://127.0.0.1:9000", "http://127.0.0.1:9000"),
     "aws_region": ("eu-west-1", "eu-west-1"),
