@@ -8,7 +8,7 @@ export UV_LINK_MODE ?= copy
 unexport PYTHONDONTWRITEBYTECODE  # everything here starts many processes: compiled once, they start three times as fast
 
 .DEFAULT_GOAL := help
-.PHONY: help install install-dev browser tls-server java demo up test test-faults soak lint types unit bench bench-quick bench-speed bench-batch bench-serving bench-archive bench-compare bench-start audit docs clean lock
+.PHONY: help install install-dev browser tls-server java demo up test test-faults soak lint types unit bench bench-quick bench-speed bench-batch bench-serving bench-archive bench-engines bench-compare bench-start audit docs clean lock
 
 help:  ## Show these targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,7 +44,7 @@ lint: install-dev  ## Check style, formatting and who imports whom
 types: install-dev  ## Check types
 	$(BIN)/mypy
 
-bench: bench-quick bench-speed bench-batch bench-serving bench-archive bench-start  ## Measure everything: some hours; rewrites docs/benchmarks.md
+bench: bench-quick bench-speed bench-batch bench-serving bench-archive bench-engines bench-start  ## Measure everything: some hours; rewrites docs/benchmarks.md
 
 bench-quick: install-dev  ## A short look at each layer and at the poller: minutes; writes nothing
 	$(BIN)/python -m benchmarks
@@ -61,6 +61,9 @@ bench-serving: install-dev  ## Measure every serving query and the page at 10,00
 
 bench-archive: install-dev  ## Measure the archive beside PostgreSQL; rewrites docs/benchmarks.md
 	$(BIN)/python -m benchmarks.archive
+
+bench-engines: install-dev  ## Measure archived days to published hours, engine by engine; rewrites docs/benchmarks.md
+	$(BIN)/python -m benchmarks.engines
 
 docs: install-dev  ## Make docs/cli.md and docs/data-dictionary.md anew
 	$(BIN)/python -m lambda_pipeline_tests.documents

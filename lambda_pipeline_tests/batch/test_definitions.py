@@ -23,7 +23,13 @@ from lambda_pipeline.batch.progress import LoggedProgress
 from lambda_pipeline.batch.surroundings import SURROUNDINGS
 from lambda_pipeline.cli.backfill import BATCH_LAYER as BY_DEFAULT
 from lambda_pipeline.cli.backfill import Asset
-from lambda_pipeline.resources import ArchiveResource, DatabaseResource, LogResource, ServingResource
+from lambda_pipeline.resources import (
+    ArchiveResource,
+    BatchEngineResource,
+    DatabaseResource,
+    LogResource,
+    ServingResource,
+)
 from lambda_pipeline_tests.cli.commands import SETTINGS, run_python
 
 START = date(2025, 1, 1)
@@ -161,15 +167,15 @@ def test_resources_are_exactly_these(shown: ModuleType) -> None:
         "database": DatabaseResource,
         "log": LogResource,
         "archive": ArchiveResource,
+        "batch_engine": BatchEngineResource,
         "serving": ServingResource,
         "progress": LoggedProgress,
     }
 
 
 def test_resources_keep_no_secret_where_dagster_would_show_it() -> None:
-    fields = {
-        name for kind in (ArchiveResource, DatabaseResource, LogResource, ServingResource) for name in kind.model_fields
-    }
+    kinds = (ArchiveResource, BatchEngineResource, DatabaseResource, LogResource, ServingResource)
+    fields = {name for kind in kinds for name in kind.model_fields}
     assert fields == {"accept_loss"}
 
 

@@ -74,7 +74,7 @@ class DuckdbEngine:
             f"{aggregation('duckdb')}"
         )
         self._database.execute("set TimeZone = 'UTC'")
-        found: pa.RecordBatchReader = self._database.execute(query, values).to_arrow_reader(_BATCH_ROWS)
+        found: pa.RecordBatchReader = self._database.sql(query, params=values).to_arrow_reader(_BATCH_ROWS)
         for batch in found:
             columns = [column.cast(field.type) for column, field in zip(batch.columns, SCHEMA, strict=True)]
             yield pa.RecordBatch.from_arrays(columns, schema=SCHEMA)

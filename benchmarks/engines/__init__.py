@@ -1,0 +1,1 @@
+"""What archived days are aggregated and published by: PostgreSQL, and the engines over the archive beside it."""

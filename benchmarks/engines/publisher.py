@@ -1,0 +1,68 @@
+"""A publish with an engine as a process of its own: `-m benchmarks.engines.publisher ENGINE DAYS URL FOLDER TIMEZONE`.
+
+With BARE instead of a time zone the engine aggregates, and nothing lands. Prints one line of JSON.
+"""
+
+import json
+import sys
+import time
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmarks.batch.instruments import lock_times, peak_mib, private_peak
+from benchmarks.engines.history import FIRST_DAY
+from lambda_pipeline.archive.archive import Archive
+from lambda_pipeline.archive.place import Place
+from lambda_pipeline.batch.archived import ArchiveSource
+from lambda_pipeline.batch.engines.choice import make_engine as make_archive_engine
+from lambda_pipeline.batch.publish import ENGINE, hours_to_publish, publish_hours
+from lambda_pipeline.resources import BatchEngineOptions
+from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine, transaction
+
+BARE = "bare"
+
+
+def main(name: str, days: int, url: str, folder: str, timezone: str) -> dict[str, float | str | int]:
+    """Seconds, the engine's start apart, and MiB of this process and of its backend."""
+    engine = make_engine(url, "benchmark", BATCH_TIMEOUTS, pool_size=2)
+    archive = Archive(engine, Place("folder", str(Path(folder))))
+    until = FIRST_DAY + timedelta(days=days)
+    hours = hours_to_publish(engine, FIRST_DAY, until, everything=timezone == BARE)
+    manifests = archive.days(FIRST_DAY, until)
+    if name == ENGINE:
+        return _publish(engine, None, hours, timezone)
+    started = time.perf_counter()
+    with closing(make_archive_engine(name, BatchEngineOptions(name))) as made:
+        start = time.perf_counter() - started
+        if timezone != BARE:
+            source = ArchiveSource(archive, made, [one.city_date for one in manifests])
+            found = _publish(engine, source, hours, timezone)
+            assert not source.used.fell_back, source.used
+            return found | {"start": start, "engine_seconds": source.used.seconds, "is": str(made.describe())}
+        started = time.perf_counter()
+        for manifest in manifests:
+            mine = [hour.hour_start for hour in hours if hour.city_date == manifest.city_date]
+            rows = sum(batch.num_rows for batch in made.aggregate(archive, [manifest], mine))
+            assert rows
+        return {"seconds": time.perf_counter() - started, "start": start, "mib": peak_mib()}
+
+
+def _publish(engine: sa.Engine, source: ArchiveSource | None, hours: list, timezone: str) -> dict:  # type: ignore[type-arg]
+    with transaction(engine) as connection:
+        pid = int(connection.execute(sa.text("select pg_backend_pid()")).scalar_one())
+    with lock_times(engine) as locks, private_peak(pid) as backend:
+        started = time.perf_counter()
+        done = publish_hours(engine, hours, timezone, "benchmark", source=source)
+        seconds = time.perf_counter() - started
+    return {
+        "seconds": seconds, "rows": done.rows, "hours": done.hours, "mib": peak_mib(), "backend": backend[0],
+        "locks": sum(locks) / 1000, "longest": max(locks),
+    }  # fmt: skip
+
+
+if __name__ == "__main__":
+    name, days, *others = sys.argv[1:]
+    print(json.dumps(main(name, int(days), *others)))
