@@ -60,7 +60,10 @@ VIEWS = {
 # Sequences of identity columns need no right of their own.
 SEQUENCES: dict[str, set[str]] = {"publication_sequence": {"USAGE"}}
 # Who may call what runs with the rights of its owner. All other functions run with their caller's, and are anybody's.
-AS_OWNER: dict[str, set[str]] = {"ensure_raw_partition(timestamp with time zone)": {WRITER}}
+AS_OWNER: dict[str, set[str]] = {
+    "drop_raw_month(timestamp with time zone,jsonb)": {WRITER},
+    "ensure_raw_partition(timestamp with time zone)": {WRITER},
+}
 FUNCTIONS = {
     "aqi_categories()", "aqi_category(double precision)", "aqi_limits()", "is_peak_hour(integer)",
     "aqi_rank(double precision,double precision[])", "observed_peaks(date,date)", "peak_city_hours()",
@@ -326,6 +329,7 @@ def test_what_goes_beyond_rows_is_refused(upgraded: Database, role: str, stateme
     [
         "create temporary table mine (id integer)",
         "select ensure_raw_partition(now())",
+        "select drop_raw_month(now(), '{}')",
         "select nextval('publication_sequence')",
         "set role lambda_writer",
         "select from deployment for update",
