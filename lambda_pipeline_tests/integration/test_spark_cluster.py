@@ -4,6 +4,7 @@ import os
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -121,10 +122,14 @@ def busy_executors(engine: SparkEngine) -> int:
 
 
 def executor_pids(cluster: Cluster) -> set[int]:
-    return {
-        one.pid for worker in cluster.workers for one in psutil.Process(worker.pid).children(recursive=True)
-        if "CoarseGrainedExecutorBackend" in " ".join(one.cmdline())
-    }  # fmt: skip
+    """The processes below the workers that are executors; a worker also has short-lived ones, which may be over."""
+    found = set()
+    for worker in cluster.workers:
+        for one in psutil.Process(worker.pid).children(recursive=True):
+            with suppress(psutil.NoSuchProcess):  # also of a zombie
+                if "CoarseGrainedExecutorBackend" in " ".join(one.cmdline()):
+                    found.add(one.pid)
+    return found
 
 
 def test_a_worker_that_is_killed_during_the_job_changes_nothing_of_its_result(
