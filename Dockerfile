@@ -6,16 +6,11 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
-ARG SPARK=
 # What builds is apart from what runs, and the latter is made without pip: neither gets into the image.
 RUN python -m venv /opt/build && python -m venv --without-pip /opt/lambda
 COPY requirements/base.txt requirements/build.txt requirements/
 RUN /opt/build/bin/pip --python /opt/lambda install --require-hashes --only-binary :all: -r requirements/base.txt \
     && /opt/build/bin/pip install --require-hashes --only-binary :all: -r requirements/build.txt
-# Spark and its jars are 400 MB and more: only where asked for (--build-arg SPARK=1). It is published as a source only.
-COPY requirements/spark.txt requirements/
-RUN if [ -n "$SPARK" ]; then /opt/build/bin/pip --python /opt/lambda install --require-hashes --only-binary :all: \
-    --no-binary pyspark,py4j -r requirements/spark.txt; fi
 # A sixth of it is never read: other packages' own tests and headers, what maps scripts to their sources.
 RUN find /opt/lambda \( -path '*/pandas/tests' -o -path '*/pyarrow/tests' -o -path '*/pyarrow/include' \
     -o -path '*/pydeck/nbextension' -o -name '*.js.map' \) -prune -exec rm -r {} +
@@ -24,10 +19,6 @@ RUN /opt/build/bin/pip wheel --no-deps --no-build-isolation --wheel-dir /dist . 
     && /opt/build/bin/pip --python /opt/lambda install --no-deps --no-index /dist/*.whl
 
 FROM python:3.13-slim
-ARG SPARK=
-RUN if [ -n "$SPARK" ]; then apt-get update -qq && apt-get install -y -qq --no-install-recommends \
-    "$(apt-cache search --names-only '^openjdk-(17|21)-jre-headless$' | cut -d ' ' -f 1 | head -n 1)" \
-    && rm -rf /var/lib/apt/lists/*; fi
 RUN groupadd --gid 10001 lambda \
     && useradd --uid 10001 --gid lambda --no-create-home --home-dir /srv/lambda --shell /usr/sbin/nologin lambda \
     && install -d -o lambda -g lambda /srv/lambda /srv/lambda/dagster /srv/lambda/dagster/storage /var/lib/lambda

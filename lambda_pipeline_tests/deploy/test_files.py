@@ -191,7 +191,9 @@ def test_our_services_share_one_image_and_can_change_only_what_they_must(service
         "ingest": ["/var/lib/lambda"],
         "dagster-code": ["/srv/lambda/dagster/storage", "/var/lib/lambda"],
         "dagster-web": ["/srv/lambda/dagster/storage"],
+        "dashboard": ["/var/lib/lambda"],
     }
+    assert ours["dashboard"]["volumes"][0]["read_only"]
 
 
 def test_the_servers_data_outlives_them(services: dict[str, Service]) -> None:
