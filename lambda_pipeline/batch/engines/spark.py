@@ -87,10 +87,10 @@ class SparkEngine:
         from pyspark.sql import functions as F  # noqa: N812, PLC0415 - an extra, and its own custom
 
         session = self.run.session
-        rows = self._read(archive, chunk).where(F.col("hour_start").isin(list(hours)))
-        rows.createOrReplaceTempView(VIEW)
         with _Watch(self.run, self._lost_after) as watch:
-            try:
+            try:  # also to find out a file's columns is a job of the cluster's
+                rows = self._read(archive, chunk).where(F.col("hour_start").isin(list(hours)))
+                rows.createOrReplaceTempView(VIEW)
                 table: pa.Table = session.sql(aggregation("spark")).toArrow()
             except Exception as error:
                 if watch.is_lost:
