@@ -52,7 +52,7 @@ def main() -> None:
             f"Days of {options.locations:,} locations, {history.rows_a_day:,} rows each; {options.in_postgres} of them "
             "in `raw_data` too, the others the first day's rows again, in the archive alone.",
         ]
-        table = summary_table(goal_rows(figures, history.rows_a_day, options.days, options.in_postgres))
+        table = summary_table(goal_rows(figures, history.rows_a_day, options.days))
     print(plain(table))
     print("\n".join(stamp))
     if not options.quick:
@@ -61,19 +61,21 @@ def main() -> None:
         say(f"wrote {PAGE}")
 
 
-def goal_rows(figures: Figures, rows_a_day: int, days: Sequence[int], in_postgres: int) -> list[Row]:
+def goal_rows(figures: Figures, rows_a_day: int, days: Sequence[int]) -> list[Row]:
     """The figures as the table of goals. Pure."""
     rows = []
     for name in ENGINES:
         for count in days:
-            seconds, beside = figures[f"{name}.{count}.seconds"], figures.get(f"{POSTGRES}.{count}.seconds")
+            seconds, bare = (figures[f"{name}.{count}.{what}"] for what in ("seconds", "bare"))
+            beside = figures.get(f"{POSTGRES}.{count}.seconds", ())
+            alone = f"{name} alone {with_spread(bare, ' s', 1)}"
+            if beside:
+                alone = f"PostgreSQL {with_spread(beside, ' s', 1)}; {alone}"
             is_goal = 15_000_000 < count * rows_a_day < 25_000_000
             rows.append(
                 Row(
                     f"{count * rows_a_day / 1e6:,.1f} million archived rows to published hours, {name}",
-                    with_spread(seconds, " s", 1),
-                    f"PostgreSQL {with_spread(beside, ' s', 1)}; " * bool(beside)
-                    + f"{name} alone {with_spread(figures[f'{name}.{count}.bare'], ' s', 1)}",
+                    with_spread(seconds, " s", 1), alone,
                     f"{median(beside) / median(seconds):.1f} times as fast" if beside else "",
                     "under 10 s" if is_goal else "", median(seconds) < 10 if is_goal else None,
                 )

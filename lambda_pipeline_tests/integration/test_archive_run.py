@@ -110,6 +110,43 @@ def test_a_run_archives_its_stale_days_and_its_check_agrees(
 
 
 @pytest.mark.usefixtures("observed")
+@pytest.mark.parametrize(
+    ("engine", "by"),
+    [("postgres", {"postgres": 6}), ("auto", {"postgres": 6}), ("duckdb", {"duckdb": 5, "postgres": 1})],
+)
+def test_a_run_says_which_engine_published_what(
+    database: Database, jakarta: City, where: Where, monkeypatch: pytest.MonkeyPatch, engine: str, by: dict[str, int]
+) -> None:
+    name(monkeypatch, where)
+    store(jakarta)
+    archive(jakarta, until=UNTIL - timedelta(days=1))  # all but the last of the days
+    monkeypatch.setenv("LAMBDA_BATCH_ENGINE", engine)
+    publish = ["hourly_aggregations"]
+    found = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, assets=publish).assets["hourly_aggregations"]
+    rows = database.rows("select engine, count(*)::int as hours from published_hours group by 1")
+    assert {row.engine: row.hours for row in rows} == by
+    assert (found["hours_published"], found["raw_rows"], found["engine"]) == (6, 6, ", ".join(by))
+    assert found["seconds"] > 0
+    if engine == "duckdb":
+        assert found["hours_by_engine"] == by
+        assert (found["archived_days_read"], found["archived_rows_read"], found["fell_back"]) == (2, 5, [])
+        assert found["archived_bytes_read"] == sum(len(where.bytes_of(path)) for path in where.paths())
+        assert set(found["engine_is"]) == {"version", "threads", "memory"}
+
+
+@pytest.mark.usefixtures("observed")
+def test_an_engine_over_no_archive_says_so_and_postgresql_publishes(
+    database: Database, jakarta: City, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LAMBDA_BATCH_ENGINE", "duckdb")
+    store(jakarta)
+    with caplog.at_level("WARNING"):
+        run_backfill(jakarta, HISTORY_START, FIRST, UNTIL, assets=["hourly_aggregations"])
+    assert database.scalar("select string_agg(distinct engine, ' ') from published_hours") == "postgres"
+    assert "LAMBDA_BATCH_ENGINE is duckdb, but LAMBDA_ARCHIVE_URL is not set" in caplog.text
+
+
+@pytest.mark.usefixtures("observed")
 def test_a_damaged_day_fails_the_check_and_is_written_anew_by_the_next_run(
     database: Database, jakarta: City, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,4 +1,5 @@
--- What an engine aggregated, with what PostgreSQL knows of an hour and a location, as prepare_aggregations.sql has it.
+-- What an engine aggregated, with what PostgreSQL knows of an hour and a location, as prepare_aggregations.sql has it. In
+-- the order in which it landed: to sort it anew would take longer than all the rest.
 insert into prepared_aggregations (
     hour_start, location, date, hour, data_points_count,
     aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum, traffic_count, min_traffic, max_traffic,
@@ -37,4 +38,3 @@ join (
     left join locations known on known.name = named.location
     offset 0
 ) place using (place)
-order by wanted.hour_start, place.location

@@ -20,7 +20,7 @@ from lambda_pipeline.storage.engine import transaction
 
 logger = logging.getLogger(__name__)
 AUTO_ROWS = 1_000_000
-"""Raw rows of archived days from which on `auto` asks the archive; docs/engines.md says what that rests on."""
+"""Raw rows of archived days from which on `auto` asks the archive; docs/engines.md has the measurement behind it."""
 
 
 @contextmanager

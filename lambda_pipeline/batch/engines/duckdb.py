@@ -71,7 +71,7 @@ class DuckdbEngine:
             values["hours"] = list(hours)
         query = (
             f"with {VIEW} as (select {', '.join(READ)} from read_parquet($paths) where {chosen}) "  # noqa: S608 - made of constants
-            f"{aggregation('duckdb')}"
+            f"select * from ({aggregation('duckdb')}) order by hour_start, location"
         )
         self._database.execute("set TimeZone = 'UTC'")
         found: pa.RecordBatchReader = self._database.sql(query, params=values).to_arrow_reader(_BATCH_ROWS)

@@ -59,7 +59,8 @@ class ArchiveEngine(Protocol):
     def aggregate(
         self, archive: Archive, manifests: Sequence[Manifest], hours: Sequence[datetime]
     ) -> Iterator[pa.RecordBatch]:
-        """The sums of these hours (their starts, UTC) in these days' files, in batches of `SCHEMA`, in any order.
+        """The sums of these hours (their starts, UTC) in these days' files, in batches of `SCHEMA`, in any order; by
+        hour and location is landed soonest.
 
         A row per hour and location, and no other hour's, though a day's file holds more. What is read is what the
         manifests say, to the last byte: raises ArchiveDamagedError, with the day noted as damaged, before or while
