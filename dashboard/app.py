@@ -17,7 +17,7 @@ if _ABOVE not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from dashboard import attribution, choosing, live_map, sidebar, states, theme  # noqa: E402
+from dashboard import attribution, choosing, sidebar, states, theme  # noqa: E402
 from dashboard.address import Offer  # noqa: E402
 from dashboard.board import Board  # noqa: E402
 from dashboard.context import Context, PageOptions  # noqa: E402
@@ -56,7 +56,6 @@ def main(
     """Draw the page over the serving layer that `source` gives. `now` is the present, aware; `export` writes files."""
     st.set_page_config(page_title="lambda_pipeline", page_icon=str(ICON), layout="wide")
     st.html(theme.PAGE_CSS)
-    live_map.preload(_is_maps())
     language = _readers_language()
     try:
         _draw(source(), options, language, export, now)
@@ -87,12 +86,6 @@ def _draw(serving: Serving, options: PageOptions, language: str, export: Export,
     board = Board(serving, TABS, known, offer, context, now)
     st.fragment(board.draw, run_every=options.refresh_seconds)()
     attribution.foot(known, context)
-
-
-def _is_maps() -> bool:
-    """Whether the maps are what is open: they are the first tab, unless the address or the reader chose another."""
-    maps = TABS[0].key
-    return bool(st.session_state.get(choosing.TAB, st.query_params.get("tab", maps)) == maps)
 
 
 def _readers_language() -> str:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard import formats
-from dashboard.measures import AQI, TRAFFIC, Measure
+from dashboard.measures import AQI, TRAFFIC, Band, Measure
 from dashboard.texts import MISSING, Texts
 from dashboard.units import Units
 from lambda_pipeline.domain.city_time import CityClock
@@ -38,38 +38,37 @@ class CardWriter:
     t: Texts
     units: Units
 
-    def of_conditions(self, part: pd.DataFrame, names: "np.ndarray[Any, Any]", is_whole: bool) -> Cards:
-        """Cards of HEATMAP rows; `names` are those of the bands that they are in."""
+    def of_conditions(self, part: pd.DataFrame, band: Band, is_whole: bool) -> Cards:
+        """Cards of HEATMAP rows of one band."""
         if is_whole:
             cards = [self.whole(row) for row in part.to_dict("records")]
             return Cards("%{customdata[0]}<extra></extra>", np.array(cards, dtype=object).reshape(-1, 1))
         t, other = self.t, self._other
-        lines = [self._value_line("%{customdata[1]}", "%{customdata[6]}"), f"{t(other.key)}: %{{customdata[2]}}"]
+        lines = [self._value_line("%{customdata[1]}", band.label), f"{t(other.key)}: %{{customdata[2]}}"]
         columns = [
-            written(part["location"], formats.hover),
-            written(part[self.measure.current], t.number),
-            written(part[other.current], t.number),
-            written(part["is_peak_hour"], self._peak),
+            _written(part["location"], formats.hover),
+            _written(part[self.measure.current], t.number),
+            _written(part[other.current], t.number),
+            _written(part["is_peak_hour"], self._peak),
             self._times(part),
-            written(part["layer"], self._layer),
-            written(names, formats.hover),
+            _written(part["layer"], self._layer),
         ]
         if self.measure is TRAFFIC:
-            speed, free = "%{customdata[7]}", f"%{{customdata[8]}} {self.units.name(t)}"
+            speed, free = "%{customdata[6]}", f"%{{customdata[7]}} {self.units.name(t)}"
             lines.insert(1, t("hover.speed", current=speed, free=free))
-            columns += [written(part[name], self._speed) for name in ("current_speed", "free_flow_speed")]
+            columns += [_written(part[name], self._speed) for name in ("current_speed", "free_flow_speed")]
         else:
-            lines.insert(1, t("hover.dominant", pollutant="%{customdata[7]}"))
-            columns.append(written(part["dominant_pollutant"], _pollutant))
+            lines.insert(1, t("hover.dominant", pollutant="%{customdata[6]}"))
+            columns.append(_written(part["dominant_pollutant"], _pollutant))
         lines += ["%{customdata[3]}", t("hover.observed", time="%{customdata[4]}")]
         lines.append(t("hover.layer", layer="%{customdata[5]}"))
         return _cards(lines, columns)
 
-    def of_hour(self, part: pd.DataFrame, names: "np.ndarray[Any, Any]") -> Cards:
-        """Cards of HOUR rows: the hour's averages; `names` are those of the bands that they are in."""
+    def of_hour(self, part: pd.DataFrame, band: Band) -> Cards:
+        """Cards of HOUR rows of one band: the hour's averages."""
         t, other = self.t, self._other
         lines = [
-            self._value_line("%{customdata[1]}", "%{customdata[7]}"),
+            self._value_line("%{customdata[1]}", band.label),
             t("hover.observations", count="%{customdata[2]}"),
             f"{t(other.key)}: %{{customdata[3]}}",
             t("hover.average_speed", speed=f"%{{customdata[4]}} {self.units.name(t)}"),
@@ -77,14 +76,13 @@ class CardWriter:
             t("hover.layer", layer="%{customdata[6]}"),
         ]
         columns = [
-            written(part["location"], formats.hover),
-            written(part[self.measure.mean], lambda value: t.number(value, self.measure.decimals)),
-            written(part[self.measure.count], t.number),
-            written(part[other.mean], lambda value: t.number(value, other.decimals)),
-            written(part["avg_speed"], self._speed),
-            written(part["is_peak_hour"], self._peak),
-            written(part["layer"], self._layer),
-            written(names, formats.hover),
+            _written(part["location"], formats.hover),
+            _written(part[self.measure.mean], lambda value: t.number(value, self.measure.decimals)),
+            _written(part[self.measure.count], t.number),
+            _written(part[other.mean], lambda value: t.number(value, other.decimals)),
+            _written(part["avg_speed"], self._speed),
+            _written(part["is_peak_hour"], self._peak),
+            _written(part["layer"], self._layer),
         ]
         return _cards(lines, columns)
 
@@ -144,10 +142,10 @@ class CardWriter:
 
     def _times(self, part: pd.DataFrame) -> list[str]:
         """When the measure was observed, and how many hours ago if it is old."""
-        times = written(part[f"{self.measure.key}_observed_at"], lambda at: formats.date_time(at, self.clock, self.t))
+        times = _written(part[f"{self.measure.key}_observed_at"], lambda at: formats.date_time(at, self.clock, self.t))
         ages = part[f"{self.measure.key}_age_seconds"]
         hours = (ages // 3600).where(ages >= OLD_SECONDS)
-        old = written(hours, lambda n: f" ({self.t('hover.old', hours=self.t.number(n))})", missing="")
+        old = _written(hours, lambda n: f" ({self.t('hover.old', hours=self.t.number(n))})", missing="")
         return [time + age for time, age in zip(times, old, strict=True)]
 
     def _speed(self, km_h: Any) -> str:
@@ -169,9 +167,7 @@ def _pollutant(name: object) -> str:
     return formats.hover(formats.pollutant(name))
 
 
-def written(
-    column: "pd.Series[Any] | np.ndarray[Any, Any]", write: Callable[[Any], str], missing: str | None = None
-) -> list[str]:
+def _written(column: "pd.Series[Any]", write: Callable[[Any], str], missing: str | None = None) -> list[str]:
     """A column as text. Each different value is written once: 10,000 places share few times, levels and speeds."""
     codes, values = pd.factorize(column)
     texts = [write(value) for value in values]

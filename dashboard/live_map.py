@@ -20,7 +20,6 @@ from streamlit.components.v1 import declare_component
 from dashboard.figures import CONFIG
 
 _LIBRARY: Final = declare_component("library", path=str(Path(plotly.__file__).parent / "package_data"))
-_PATH: Final = f"component/{_LIBRARY.name}/plotly.min.js"
 _COMPONENT: Final = st.components.v2.component(
     "lambda_pipeline.live_map",
     js=(Path(__file__).parent / "live_map.js").read_text(encoding="utf-8"),
@@ -37,16 +36,6 @@ class Step:
     then: Callable[[], None]
 
 
-def preload(is_wanted: bool) -> None:
-    """Let the browser load the library that draws, while the page still reads what there is to draw.
-
-    Its place is there in any case: an element that comes or goes would move all that follow, and mount them anew.
-    """
-    with st.container(key="library"):
-        if is_wanted:
-            _COMPONENT(data=json.dumps({"words": {"library": _PATH}}).encode())
-
-
 def live_map(figure: go.Figure, key: str, *, view: str, alt: str, failure: str, step: Step | None = None) -> None:
     """Draw a figure with a `layout.map`. The reader's centre and zoom are kept as long as `view` is the same.
 
@@ -54,7 +43,7 @@ def live_map(figure: go.Figure, key: str, *, view: str, alt: str, failure: str, 
     """
     words: dict[str, Any] = {
         "config": CONFIG | {"scrollZoom": False, "showSendToCloud": False},
-        "library": _PATH,
+        "library": f"component/{_LIBRARY.name}/plotly.min.js",
         "height": figure.layout.height,
         "view": view,
         "alt": alt,

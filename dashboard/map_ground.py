@@ -1,8 +1,7 @@
-"""What the maps are drawn on: a plain ground, a grid of degrees on it, and the tiles, if any, as a raster layer above.
+"""What the maps are drawn on: a plain ground with a grid of degrees, and the tiles, if any, as a raster layer on it.
 
 A named style that lives at an address draws nothing at all where that address cannot be reached, and asks a font
 server for its letters. With a style of our own points, glow, numbers and place names are there in any case.
-The style is the same whichever places are shown: another one would make the browser begin the map anew.
 """
 
 import math
@@ -13,6 +12,7 @@ import pandas as pd
 
 from dashboard import formats, theme
 
+LEGEND_SHARE: Final = 0.2  # of the height; the same on every map, so that two side by side are level
 _GRID_STEPS: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)  # degrees
 
 
@@ -36,16 +36,11 @@ def ground(points: pd.DataFrame, options: MapOptions) -> dict[str, Any]:
     style = {
         "version": 8,
         # never empty: Plotly drops an empty `sources`, and without it the style is invalid
-        "sources": {"nothing": {"type": "geojson", "data": {"type": "Point", "coordinates": [0, 0]}}},
-        "layers": [{"id": "ground", "type": "background", "paint": {"background-color": colours.ground}}],
-    }
-    grid = {
-        "below": "traces",
-        "sourcetype": "geojson",
-        "source": graticule(points),
-        "type": "line",
-        "color": colours.grid,
-        "line": {"width": 1},
+        "sources": {"grid": {"type": "geojson", "data": graticule(points)}},
+        "layers": [
+            {"id": "ground", "type": "background", "paint": {"background-color": colours.ground}},
+            {"id": "grid", "type": "line", "source": "grid", "paint": {"line-color": colours.grid, "line-width": 1}},
+        ],
     }
     tiles = {
         "below": "traces",
@@ -53,7 +48,8 @@ def ground(points: pd.DataFrame, options: MapOptions) -> dict[str, Any]:
         "source": [options.tile_url],
         "sourceattribution": formats.hover(options.tile_attribution),
     }
-    return {"style": style, "layers": [grid, tiles] if options.tile_url else [grid]}
+    domain = {"x": [0, 1], "y": [LEGEND_SHARE, 1]}
+    return {"domain": domain, "style": style, "layers": [tiles] if options.tile_url else []}
 
 
 def graticule(points: pd.DataFrame) -> dict[str, Any]:

@@ -1,17 +1,12 @@
 """Maps of traffic and air: a HEATMAP frame of now or a HOUR frame of the past in, a Plotly figure out.
 
-Few places are points with the value written on them and the name beside them, over a glow per band in the band's own
-colour (so that glows never add up to another band's colour). Thousands are one trace of small points and nothing else:
-they lie so close that they are the glow themselves, and a browser draws one trace in a fraction of the time. Their
-numbers travel along, and the page writes them beside the points once the reader has come near (live_map.js). Missing
-values are grey.
-
-`layout.meta` holds what Plotly has no word for: `legend`, a list of label and colour, and `bounds`, the south, north,
-west and east ends of the first view.
+Per band of the measure there is one glow in the band's own colour (so that glows never add up to another band's
+colour) and one trace of points with the value written on them, which is also the legend entry. Missing values are grey.
+Thousands of places are small points, with their numbers beside them where they do not touch: more as one zooms in.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Final
 
 import numpy as np
@@ -19,12 +14,12 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard import labels, theme
-from dashboard.hover_cards import WHOLE_UP_TO, Cards, CardWriter, written
-from dashboard.map_ground import MapOptions, bounds, ground
+from dashboard.hover_cards import WHOLE_UP_TO, Cards, CardWriter
+from dashboard.map_ground import LEGEND_SHARE, MapOptions, bounds, ground
 from dashboard.measures import Band, Measure, unknown
 from dashboard.texts import Texts
 
-HEIGHT: Final = 460  # pixels, without the legend
+HEIGHT: Final = 560  # pixels
 MARKER: Final = 27
 SMALL_MARKER: Final = 8
 NAME_DISTANCE: Final = 90, 200  # of one line and of two: Plotly moves a label by this / 100 em and a bit, off the point
@@ -32,10 +27,8 @@ MARGINS: Final = 0.07, 0.13  # of the extent, north-south and east-west, so that
 GLOW: Final = 62, 16  # pixels around a point, of few places and of very many
 NAMES_UP_TO: Final = 60  # places; beyond that, names would only cover each other
 NUMBERS_UP_TO: Final = 150  # places with their number on the point; beyond that, points would only cover each other
-GLOWS_UP_TO: Final = 1000  # places; beyond that, points would only cover their glow
-VALUES: Final = "values"  # name of the traces whose points are the places, each once
 
-CardsOf = Callable[[pd.DataFrame, "np.ndarray[Any, Any]"], Cards]  # of rows, and the label of each one's band
+CardsOf = Callable[[pd.DataFrame, Band], Cards]
 
 
 def without_coordinates(conditions: pd.DataFrame) -> list[str]:
@@ -48,7 +41,7 @@ def conditions_map(conditions: pd.DataFrame, cards: CardWriter, options: MapOpti
     """Map of the newest values of `cards.measure`, from a HEATMAP frame."""
     measure, is_whole = cards.measure, len(conditions) <= WHOLE_UP_TO
     figure = _map(
-        conditions, measure.current, 0, measure, lambda part, names: cards.of_conditions(part, names, is_whole),
+        conditions, measure.current, 0, measure, lambda part, band: cards.of_conditions(part, band, is_whole),
         cards.t, options,
     )  # fmt: skip
     return figure.update_layout(title_text=cards.t(f"map.{measure.key}"))
@@ -73,35 +66,27 @@ def _map(
 ) -> go.Figure:
     points = frame[frame["latitude"].notna() & frame["longitude"].notna()]
     values = points[column].astype("float64")
-    keys = [measure.key_of(value) for value in values.tolist()]
+    keys = np.array([measure.key_of(value) for value in values.tolist()], dtype=object)
     nothing = unknown(t)
     bands = [*measure.bands(t), nothing] if nothing.key in keys else measure.bands(t)
-    numbers = {band.key: number for number, band in enumerate(bands)}
-    in_band = np.array([numbers[key] for key in keys], "int8")
-    # as they are drawn: the worst on top, and last what has no value
-    order = np.argsort(in_band, kind="stable")
-    points, values, in_band = points.iloc[order], values.iloc[order], in_band[order]
-    texts = np.array(written(values, lambda value: t.number(value, decimals)), dtype=object)
-    names = np.array([band.label for band in bands], dtype=object)[in_band]
+    parts = {band.key: points[keys == band.key] for band in bands}  # each taken once: a frame of many columns
     figure = go.Figure()
-    if len(points) <= GLOWS_UP_TO:
-        for number, band in enumerate(bands):
-            if band is not nothing and (in_band == number).any():
-                figure.add_trace(_glow(points[in_band == number], band, len(points)))
-    if len(points) > NUMBERS_UP_TO:
-        figure.add_trace(_small(points, texts, cards_of(points, names), in_band, bands, options))
-    else:
-        if len(points):
-            figure.add_trace(_edges(points, options.colours))
-        if 0 < len(points) <= NAMES_UP_TO:
-            figure.add_traces(_names(points, options.colours))
-        # last, so that where a number and a name would touch, it is the number that is drawn
-        for number, band in enumerate(bands):
-            if (is_it := in_band == number).any():
-                figure.add_trace(_large(points[is_it], texts[is_it], cards_of(points[is_it], names[is_it]), band))
-    if not len(points):
-        figure.add_trace(go.Scattermap(lat=[None], lon=[None], name=VALUES, showlegend=False))
-    return figure.update_layout(_layout(points, bands, t, options))
+    for band in bands:
+        if band is not nothing and len(parts[band.key]):
+            figure.add_trace(_glow(parts[band.key], band, len(points)))
+    is_small = len(points) > NUMBERS_UP_TO
+    if len(points) and not is_small:
+        figure.add_trace(_edges(points, options.colours))
+    figure.add_trace(_corners(points))
+    if 0 < len(points) <= NAMES_UP_TO:
+        figure.add_traces(_names(points, options.colours))
+    # last, so that where a number and a name would touch, it is the number that is drawn
+    for band in bands:
+        part = parts[band.key]
+        numbers = np.array([t.number(value, decimals) for value in values[keys == band.key]], dtype=object)
+        marks = _small(band, options) if is_small else _large(band)
+        figure.add_trace(_values(part, numbers, band, cards_of(part, band), marks))
+    return figure.update_layout(_layout(points, t, options))
 
 
 def _at(part: pd.DataFrame) -> dict[str, Any]:
@@ -137,59 +122,61 @@ def _edges(points: pd.DataFrame, colours: theme.MapColours) -> go.Scattermap:
     )
 
 
-def _large(part: pd.DataFrame, texts: "np.ndarray[Any, Any]", cards: Cards, band: Band) -> go.Scattermap:
-    """One band's points with the number on them; the browser leaves out a number that would touch another."""
+def _corners(points: pd.DataFrame) -> go.Scattermap:
+    """Two unseen points outside the others: the browser fits the map to all of them."""
+    south, north, west, east = bounds(points)
+    extent = max(north - south, east - west, 0.02) if len(points) else 0.0
+    up, aside = MARGINS[0] * extent, MARGINS[1] * extent
     return go.Scattermap(
-        **_at(part),
-        mode="markers+text",
-        text=texts,
-        textfont={"color": theme.ink_on(band.colour), "size": 11, "family": "sans-serif"},
-        textposition="middle center",
-        marker={"size": MARKER, "color": band.colour, "opacity": 1},
-        customdata=cards.fields,
-        hovertemplate=cards.template,
-        name=VALUES,
-        showlegend=False,
-    )
-
-
-def _small(
-    points: pd.DataFrame,
-    texts: "np.ndarray[Any, Any]",
-    cards: Cards,
-    in_band: "np.ndarray[Any, Any]",
-    bands: Sequence[Band],
-    options: MapOptions,
-) -> go.Scattermap:
-    """Every point in one trace, each by the number of its band, without the numbers that live_map.js may write."""
-    last = len(bands) - 1
-    return go.Scattermap(
-        **_at(points),
+        lat=[south - up, north + up],
+        lon=[west - aside, east + aside],
         mode="markers",
-        text=texts,
-        textfont={"color": options.colours.ink, "size": 11, "family": "sans-serif"},
-        marker={
-            "size": SMALL_MARKER,
-            "color": in_band,
-            "cmin": 0,
-            "cmax": last,
-            "colorscale": [[number / last, band.colour] for number, band in enumerate(bands)],
-            "showscale": False,
-            "opacity": 1,
-        },
+        marker={"size": 1, "opacity": 0},
+        hoverinfo="skip",
+        showlegend=False,
+        name="corners",
+    )
+
+
+def _values(part: pd.DataFrame, numbers: np.ndarray, band: Band, cards: Cards, marks: dict[str, Any]) -> go.Scattermap:
+    # an empty band keeps its legend entry: the scale is whole on every map
+    at = _at(part) if len(part) else {"lat": [None], "lon": [None]}
+    return go.Scattermap(
+        **at,
+        mode="markers+text",
+        text=numbers,
         customdata=cards.fields,
         hovertemplate=cards.template,
-        name=VALUES,
-        showlegend=False,
+        name=band.wrapped,
+        showlegend=True,
+        **marks,
     )
+
+
+def _large(band: Band) -> dict[str, Any]:
+    """Points with the number on them; the browser leaves out a number that would touch another."""
+    return {
+        "textfont": {"color": theme.ink_on(band.colour), "size": 11, "family": "sans-serif"},
+        "textposition": "middle center",
+        "marker": {"size": MARKER, "color": band.colour, "opacity": 1},
+    }
+
+
+def _small(band: Band, options: MapOptions) -> dict[str, Any]:
+    """Points with the number above them, as many as do not touch."""
+    return {
+        "textfont": {"color": options.colours.ink, "size": 11, "family": "sans-serif"},
+        "textposition": "top center",
+        "marker": {"size": SMALL_MARKER, "color": band.colour, "opacity": 1},
+    }
 
 
 def _names(points: pd.DataFrame, colours: theme.MapColours) -> list[go.Scattermap]:
     """Place names, one trace per side of the point that they stand on."""
     names = [str(name) for name in points["location"]]
     sides = labels.label_sides(list(zip(points["latitude"], points["longitude"], strict=True)), names)
-    texts = [labels.broken(name, side) for name, side in zip(names, sides, strict=True)]
-    groups = [(side, text.count(labels.BREAK)) for side, text in zip(sides, texts, strict=True)]
+    written = [labels.broken(name, side) for name, side in zip(names, sides, strict=True)]
+    groups = [(side, text.count(labels.BREAK)) for side, text in zip(sides, written, strict=True)]
     traces = []
     for side, breaks in sorted(set(groups)):
         is_part = [group == (side, breaks) for group in groups]
@@ -198,7 +185,7 @@ def _names(points: pd.DataFrame, colours: theme.MapColours) -> list[go.Scatterma
                 lat=points.loc[is_part, "latitude"],
                 lon=points.loc[is_part, "longitude"],
                 mode="markers+text",
-                text=[text for text, is_it in zip(texts, is_part, strict=True) if is_it],  # plain text, not HTML
+                text=[text for text, is_it in zip(written, is_part, strict=True) if is_it],  # plain text, not HTML
                 textposition=side,
                 textfont={"color": colours.ink, "size": 12, "family": "sans-serif"},
                 marker={"size": NAME_DISTANCE[breaks], "opacity": 0},
@@ -210,25 +197,24 @@ def _names(points: pd.DataFrame, colours: theme.MapColours) -> list[go.Scatterma
     return traces
 
 
-def _first_view(points: pd.DataFrame) -> list[float]:
-    """The points' ends with a margin around them. The browser, which knows its width, fits the map to it."""
-    south, north, west, east = bounds(points)
-    extent = max(north - south, east - west, 0.02) if len(points) else 0.0
-    up, aside = MARGINS[0] * extent, MARGINS[1] * extent
-    return [south - up, north + up, west - aside, east + aside]
-
-
-def _layout(points: pd.DataFrame, bands: Sequence[Band], t: Texts, options: MapOptions) -> dict[str, Any]:
+def _layout(points: pd.DataFrame, t: Texts, options: MapOptions) -> dict[str, Any]:
     return {
         "title": {"x": 0, "xanchor": "left", "font": {"size": 16, "weight": 600}},
         "height": HEIGHT,
         "margin": {"l": 0, "r": 0, "t": 44, "b": 0},
         "separators": t.separators,
+        "legend": {
+            "orientation": "h",
+            "yanchor": "top",
+            "y": LEGEND_SHARE - 0.01,
+            "x": 0,
+            "entrywidthmode": "fraction",
+            "entrywidth": 0.48,
+            "font": {"size": 11},
+            "itemsizing": "constant",
+            "itemclick": False,
+            "itemdoubleclick": False,
+        },
         "hoverlabel": {"align": "left"},
         "map": ground(points, options),
-        "meta": {
-            # every band, whether or not a place is in it: the scale is whole on every map
-            "legend": [{"label": band.label, "colour": band.colour} for band in bands],
-            "bounds": _first_view(points),
-        },
     }

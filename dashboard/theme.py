@@ -37,12 +37,6 @@ PAGE_CSS: Final = """<style>
 /* seen wherever the reader has scrolled to */
 [data-testid="stLayoutWrapper"]:has(> .st-key-failure) {
   position: sticky; top: 3.75rem; z-index: 9; backdrop-filter: blur(12px);}
-[data-testid="stLayoutWrapper"]:has(> .st-key-library) {display: none;}
-.live-map-legend {display: grid; grid-template-columns: 1fr 1fr; gap: 0.125rem 1rem; margin: 0.5rem 0 0; padding: 0;
-  font-size: 0.75rem;}
-.live-map-legend li {display: flex; align-items: center; gap: 0.4rem; margin: 0; list-style: none; font-size: inherit;}
-.live-map-legend i {flex: none; width: 0.75rem; height: 0.75rem; border-radius: 50%;
-  border: 1px solid rgba(110, 118, 129, 0.65);}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}

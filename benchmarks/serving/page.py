@@ -33,12 +33,11 @@ BLANK = Path(__file__).with_name("blank.py")
 
 _IDLE = "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
 _BLANK = f"() => {_IDLE} && document.body.innerText.includes('blank') && performance.now()"
-# Complete are maps that show so many places, have drawn all that they are going to, and wait for nothing new.
+# Complete are maps that show so many places, have drawn all that they are going to, and were fitted to them.
 _MAPS = f"""(places) => {_IDLE} && (() => {{
   const drawn = [...document.querySelectorAll('.js-plotly-plot')]
   const shown = (plot) => plot.data.reduce((sum, trace) => sum + (trace.customdata?.length ?? 0), 0)
-  const stands = (plot) => plot._fullLayout?.map?._subplot?.map?.loaded() && plot.ariaBusy === "false"
-    && shown(plot) === places
+  const stands = (plot) => plot._fullLayout?.map?._subplot?.map?.loaded() && shown(plot) === places
   return drawn.length === 2 && drawn.every(stands) && performance.now()
 }})()"""
 _STATISTICS = f"""(places) => {_IDLE} && (() => {{
