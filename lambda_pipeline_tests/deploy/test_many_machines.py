@@ -1,5 +1,7 @@
 """The sample configuration for many machines loads, as Dagster's daemon would load it in a pod of Kubernetes."""
 
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ ENVIRONMENT = {
 
 
 @pytest.fixture
-def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What a pod has: the file in Dagster's folder, the secrets in its environment, a service account."""
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -28,7 +30,10 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.write_text("made up")
         monkeypatch.setattr(incluster_config, name, str(file))
     (tmp_path / "dagster.yaml").write_text(SAMPLE.read_text())
-    return tmp_path
+    urllib3 = logging.getLogger("urllib3")
+    level = urllib3.level
+    yield tmp_path
+    urllib3.setLevel(level)  # Kubernetes' client changes it for the whole process
 
 
 def test_it_loads_and_each_run_is_a_job(pod: Path) -> None:

@@ -115,7 +115,8 @@ def test_an_upgrade_counts_the_bands_of_hours_that_were_published_before(databas
         "drop index dead_letters_newest",
         "drop table daemons",
         "alter table dead_letters drop column retried_at, drop column retried_partition, drop column retried_offset",
-        "drop table raw_archives, archive_leftovers",
+        "drop function drop_raw_month",
+        "drop table raw_archives, archive_leftovers, raw_floor",
         "update schema_version set version_num = '0004'",
     )
     assert upgrade(database.owner).before == "0004"
@@ -200,7 +201,7 @@ def test_every_role_may_ask_for_the_version(database: Database) -> None:
 # ---------------------------------------------------------------- roles
 
 TABLES = [
-    "catch_up", "observed_peak_rules", "daemons", "raw_archives", "archive_leftovers",
+    "catch_up", "observed_peak_rules", "daemons", "raw_archives", "archive_leftovers", "raw_floor",
     "deployment", "locations", "aqi_bands", "traffic_levels", "peak_windows", "log_partitions", "stream_offsets",
     "raw_frontier", "log_gaps", "dead_letters", "raw_data", "raw_hours", "batch_coverage", "published_hours",
     "computed_days", "batch_aggregations", "city_hourly", "peak_hours_analysis", "peak_hours", "realtime_data",

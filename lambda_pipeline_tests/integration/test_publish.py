@@ -254,7 +254,7 @@ def test_publish_hours_prepares_again_what_others_published_meanwhile(
     log.store()
     real, interruptions = publish_module.prepare, iter([True])
 
-    def interrupted(connection: sa.Connection, hours: list[datetime], timezone: str, _source: object) -> None:
+    def interrupted(connection: sa.Connection, hours: list[datetime], timezone: str, *_: object) -> None:
         real(connection, hours, timezone)
         if next(interruptions, False):
             log.append(seen(6, aqi=20))
