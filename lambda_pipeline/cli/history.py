@@ -13,15 +13,20 @@ from lambda_pipeline.storage.engine import BATCH_TIMEOUTS, make_engine
 _SOURCE = "simulated history"
 
 
-def write_history(stack: Stack, seed: int, until: datetime, step: timedelta, say: Callable[[str], None]) -> None:
-    """A week up to before `until` into raw_data, once in the life of a database."""
+def write_history(stack: Stack, seed: int, until: datetime, step: timedelta, say: Callable[[str], None]) -> bool:
+    """A week up to before `until` into raw_data, once in the life of a database; whether it was now.
+
+    It is served once its hours are published, the hour that goes on too.
+    """
     engine = make_engine(stack.addresses().writer_url, "history", BATCH_TIMEOUTS)
-    if not has_history(engine):
+    lacking = not has_history(engine)
+    if lacking:
         say("Writing a week of simulated history …")
         city = stack.settings.city
         simulated_history(engine, city, seed, until, step, lambda rows: import_observations(engine, rows, _SOURCE))
         note_history(engine)
     engine.dispose()
+    return lacking
 
 
 def recent_days(settings: Settings) -> tuple[date, date]:

@@ -69,7 +69,7 @@ def run_once(settings: "Settings", seed: int) -> bool:
         _wait_consumed(engine, addresses, topic, supervisor)
         supervisor.raise_if_stopped()
         typer.echo(f"{published} observations published and consumed. The closed hours through batch …")
-        services.backfill(supervisor, *recent_days(settings))
+        services.backfill(supervisor, *recent_days(settings), closed_only=True)
         found = balance(engine, addresses.connection(), settings.kafka_topic)
         engine.dispose()
     _print(found, settings)

@@ -98,12 +98,14 @@ def _run(settings: "Settings", what: str, seed: int | None) -> None:
         services = Services(stack, interval, seed)
         supervisor.start([*services.simulator(), services.speed(), services.ingest()])
         supervisor.raise_if_stopped()
+        has_new_history = False
         if seed is not None:
-            write_history(stack, seed, aligned_slot(common.utc_now(), interval), interval, screen.say)
+            until = aligned_slot(common.utc_now(), interval)
+            has_new_history = write_history(stack, seed, until, interval, screen.say)
         supervisor.raise_if_stopped()
         days = recent_days(settings)
         screen.say(f"Publishing the days since {days[0]} …")
-        services.backfill(supervisor, *days)
+        services.backfill(supervisor, *days, closed_only=not has_new_history)
         supervisor.start([services.dashboard()])
         supervisor.raise_if_stopped()
         screen.served_at("Dashboard", services.dashboard_url)

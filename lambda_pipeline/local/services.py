@@ -101,13 +101,13 @@ class Services:
             for name, command in commands.items()
         ]
 
-    def backfill(self, supervisor: Supervisor, first: date, until: date) -> None:
-        """Publish what is closed of the city days [first, until), in a process of its own, and wait for it.
+    def backfill(self, supervisor: Supervisor, first: date, until: date, *, closed_only: bool) -> None:
+        """Publish the city days [first, until), or what is closed of them, in a process of its own, and wait for it.
 
         Raises EmbeddedServerError with the end of its log where it fails.
         """
         days = ("--from", first.isoformat(), "--to", until.isoformat())
-        command = [*_QUIET_PYTHON, "lambda_pipeline", "backfill", "--closed-only", *days]
+        command = [*_QUIET_PYTHON, "lambda_pipeline", "backfill", *(["--closed-only"] if closed_only else []), *days]
         log = self._home.logs / "backfill.log"
         child = processes.spawn("backfill", command, log, self.environment)
 
