@@ -17,6 +17,7 @@ from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
     HOUR,
+    MALFORMED,
     NEXT_HOUR,
     ZONE,
     MemoryLog,
@@ -157,6 +158,7 @@ def test_a_duplicate_at_another_position_that_is_consumed_since_the_prepare_leav
     database: Database, log: MemoryLog, sessions: list[sa.Connection]
 ) -> None:
     log.append(seen(0, aqi=10), partition=0)
+    log.append(MALFORMED, partition=1)  # so that the duplicate has another offset, too
     log.append(seen(0, aqi=99), partition=1)
     log.store(partition=0)
     prepare(sessions[0], [HOUR], ZONE)
