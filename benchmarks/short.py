@@ -1,4 +1,4 @@
-"""A short look at each layer's work: the figures that `make bench` prints and `make bench-compare` compares."""
+"""A short look at each layer's work: the figures that `make bench-quick` prints and `make bench-compare` compares."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime

@@ -7,8 +7,6 @@ from pathlib import Path
 import pytest
 import yaml
 from dagster._core.instance.ref import InstanceRef
-from dagster_k8s import K8sRunLauncher
-from kubernetes.config import incluster_config
 
 SAMPLE = Path(__file__).parents[2] / "deploy" / "kubernetes" / "dagster.yaml"
 ENVIRONMENT = {
@@ -23,6 +21,10 @@ ENVIRONMENT = {
 @pytest.fixture
 def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """What a pod has: the file in Dagster's folder, the secrets in its environment, a service account."""
+    urllib3 = logging.getLogger("urllib3")
+    level = urllib3.level  # which Kubernetes' client changes for the whole process, at its import
+    from kubernetes.config import incluster_config
+
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
     for name in ("SERVICE_TOKEN_FILENAME", "SERVICE_CERT_FILENAME"):
@@ -30,13 +32,13 @@ def pod(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         file.write_text("made up")
         monkeypatch.setattr(incluster_config, name, str(file))
     (tmp_path / "dagster.yaml").write_text(SAMPLE.read_text())
-    urllib3 = logging.getLogger("urllib3")
-    level = urllib3.level
     yield tmp_path
-    urllib3.setLevel(level)  # Kubernetes' client changes it for the whole process
+    urllib3.setLevel(level)
 
 
 def test_it_loads_and_each_run_is_a_job(pod: Path) -> None:
+    from dagster_k8s import K8sRunLauncher
+
     reference = InstanceRef.from_dir(str(pod))
     launcher = reference.run_launcher_data.rehydrate()
     assert isinstance(launcher, K8sRunLauncher)
