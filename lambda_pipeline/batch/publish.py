@@ -6,8 +6,10 @@ transaction, so that every reader sees each observation once, before and after.
 """
 
 import logging
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from functools import cache
@@ -100,26 +102,18 @@ def publish_hours(
     """Prepare hours in chunks and swap them in one after the other, the publish lock released in between.
 
     The days of `source` are computed by its engine, all others by PostgreSQL: out of `archive` where raw_data does not
-    hold them any more.
+    hold them any more. What others publish meanwhile is prepared again, by PostgreSQL.
 
     Raises, with nothing of that hour changed, PublishContentionError if others keep publishing it as well,
     UnionViolationError if the union's promise would break, and ArchiveNeededError if it needs an archive and there is
     none.
     """
     run = PublishRun()
-    with session(engine) as connection:
-        for chunk in _chunks(hours, source.days if source else frozenset()):
-            pending, attempt = list(chunk), 0
-            while pending:
-                attempt += 1
-                if attempt > _ATTEMPTS:
-                    raise PublishContentionError(
-                        f"hour {pending[0].hour_start.isoformat()} was published by others {_ATTEMPTS} times "
-                        "while this run prepared it.",
-                        "Run it again when they are done.",
-                    )
-                starts = [hour.hour_start for hour in pending]
-                archived = prepare(connection, starts, timezone, source, archive) or frozenset()
+    chunks = list(_chunks(hours, source.days if source else frozenset()))
+    with closing(_prepared(engine, chunks, timezone, source, archive)) as prepared:
+        for chunk, connection, archived in prepared:
+            pending = chunk
+            for _ in range(_ATTEMPTS):
                 late = []
                 for hour in pending:
                     by = source.engine.name if source and hour.hour_start in archived else ENGINE
@@ -133,9 +127,46 @@ def publish_hours(
                     run.by_engine[by] += 1
                     if on_hour is not None:
                         on_hour(hour)
+                if not late:
+                    break
                 run.prepared_again += len(late)
                 pending = late
+                archived = prepare(connection, _starts(pending), timezone, None, archive)
+            else:
+                raise PublishContentionError(
+                    f"hour {pending[0].hour_start.isoformat()} was published by others {_ATTEMPTS} times "
+                    "while this run prepared it.",
+                    "Run it again when they are done.",
+                )
     return run
+
+
+def _prepared(
+    engine: sa.Engine,
+    chunks: Sequence[list[HourToPublish]],
+    timezone: str,
+    source: "ArchiveSource | None",
+    archive: "Store | None",
+) -> Iterator[tuple[list[HourToPublish], sa.Connection, frozenset[datetime]]]:
+    """Each chunk, the session that has it prepared, and the hours of it that the source's engine computed.
+
+    While an engine's chunk is swapped in, the next one is prepared in another session. PostgreSQL's own sums are not:
+    they would take from the speed layer what a publish leaves it of the server's processors.
+    """
+    count = 2 if source and len(chunks) > 1 else 1
+    with ExitStack() as stack:
+        sessions = [stack.enter_context(session(engine)) for _ in range(count)]
+        worker = stack.enter_context(ThreadPoolExecutor(1, "prepare"))  # one: an engine serves one thread at a time
+        ahead: deque[Future[frozenset[datetime]]] = deque()
+        for number, chunk in enumerate(chunks):
+            while len(ahead) < count and (later := number + len(ahead)) < len(chunks):
+                starts = _starts(chunks[later])
+                ahead.append(worker.submit(prepare, sessions[later % count], starts, timezone, source, archive))
+            yield chunk, sessions[number % count], ahead.popleft().result()
+
+
+def _starts(hours: Sequence[HourToPublish]) -> list[datetime]:
+    return [hour.hour_start for hour in hours]
 
 
 def prepare(
