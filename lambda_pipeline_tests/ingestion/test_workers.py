@@ -1,23 +1,34 @@
 """The pool of threads: how many there are, and that nothing costs one."""
 
+import itertools
 import queue
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from lambda_pipeline.ingestion.workers import WorkerPool
 
 
+NAMES = (f"pool under test {number}" for number in itertools.count())  # a closed pool's threads may still be ending
+
+
 @pytest.fixture
-def pool() -> Iterator[WorkerPool]:
-    made = WorkerPool(3, "pool under test")
+def name() -> str:
+    return next(NAMES)
+
+
+@pytest.fixture
+def pool(name: str) -> Iterator[WorkerPool]:
+    made = WorkerPool(3, name)
     yield made
     made.close()
 
 
-def threads() -> int:
-    return sum(thread.name.startswith("pool under test-") for thread in threading.enumerate())
+@pytest.fixture
+def ours(name: str) -> Callable[[], list[threading.Thread]]:
+    """The pool's threads."""
+    return lambda: [thread for thread in threading.enumerate() if thread.name.startswith(f"{name}-")]
 
 
 def run(pool: WorkerPool) -> str:
@@ -27,7 +38,9 @@ def run(pool: WorkerPool) -> str:
     return names.get(timeout=10)
 
 
-def test_no_more_threads_than_allowed_and_every_task_runs(pool: WorkerPool) -> None:
+def test_no_more_threads_than_allowed_and_every_task_runs(
+    pool: WorkerPool, ours: Callable[[], list[threading.Thread]]
+) -> None:
     release, done = threading.Event(), threading.Semaphore(0)
 
     def task() -> None:
@@ -36,14 +49,14 @@ def test_no_more_threads_than_allowed_and_every_task_runs(pool: WorkerPool) -> N
 
     for _ in range(10):
         pool.submit(task)
-    assert threads() == 3
+    assert len(ours()) == 3
     release.set()
     for _ in range(10):
         assert done.acquire(timeout=10)
 
 
 def test_a_task_that_fails_costs_no_thread_and_shows_no_text(
-    pool: WorkerPool, caplog: pytest.LogCaptureFixture
+    pool: WorkerPool, name: str, ours: Callable[[], list[threading.Thread]], caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
         raise RuntimeError("key=s3cr3t")
@@ -51,18 +64,20 @@ def test_a_task_that_fails_costs_no_thread_and_shows_no_text(
     for _ in range(10):
         pool.submit(fail)
     run(pool)
-    assert threads() <= 3
-    assert "a task of the pool pool under test failed: RuntimeError" in caplog.text
+    assert len(ours()) <= 3
+    assert f"a task of the pool {name} failed: RuntimeError" in caplog.text
     assert "s3cr3t" not in caplog.text
 
 
-def test_closed_it_takes_nothing_more_and_its_threads_end(pool: WorkerPool) -> None:
+def test_closed_it_takes_nothing_more_and_its_threads_end(
+    pool: WorkerPool, ours: Callable[[], list[threading.Thread]]
+) -> None:
     run(pool)
-    ours = [thread for thread in threading.enumerate() if thread.name.startswith("pool under test-")]
+    before = ours()
     pool.close()
     pool.close()
-    for thread in ours:
+    for thread in before:
         thread.join(10)
-    assert threads() == 0
+    assert ours() == []
     with pytest.raises(RuntimeError, match="closed"):
         pool.submit(lambda: None)

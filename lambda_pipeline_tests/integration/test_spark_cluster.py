@@ -152,10 +152,19 @@ def test_a_worker_that_is_killed_during_the_job_changes_nothing_of_its_result(
     assert cluster.living_workers() == 1
 
 
+@pytest.mark.parametrize("executors", ["gone", "frozen"])
 def test_a_cluster_that_is_lost_is_an_error_that_says_so(
-    cluster: Cluster, engine: SparkEngine, archive: Archive, manifests: list[Manifest]
+    cluster: Cluster, engine: SparkEngine, archive: Archive, manifests: list[Manifest], executors: str
 ) -> None:
-    for one in (*cluster.workers, cluster.master):
-        os.kill(one.pid, signal.SIGKILL)
-    with pytest.raises(EngineError, match=r"gave no executor for 3 seconds\. Do its workers run"):
-        aggregated(engine, archive, manifests)
+    """Frozen ones stay in Spark's books."""
+    frozen = executor_pids(cluster) if executors == "frozen" else set()
+    try:
+        for pid in frozen:
+            os.kill(pid, signal.SIGSTOP)
+        for one in (*cluster.workers, cluster.master):
+            os.kill(one.pid, signal.SIGKILL)
+        with pytest.raises(EngineError, match=r"gave no executor for 3 seconds\. Do its workers run"):
+            aggregated(engine, archive, manifests)
+    finally:
+        for pid in frozen:
+            os.kill(pid, signal.SIGKILL)

@@ -117,7 +117,10 @@ class SparkEngine:
 
 
 class _Watch:
-    """Cancels what runs once a cluster has had no executor for so long: Spark itself would wait for ever."""
+    """Cancels what runs once a cluster has had no executor for so long, or neither a master nor a task that finished.
+
+    Spark itself would wait for ever.
+    """
 
     def __init__(self, run: SparkRun, lost_after: timedelta) -> None:
         self._run = run
@@ -137,10 +140,13 @@ class _Watch:
             self._thread.join()
 
     def _watch(self) -> None:
-        without = 0.0
+        without, finished = 0.0, -1
         while not self._done.wait(_WATCH_SECONDS):
             try:
-                without = without + _WATCH_SECONDS if self._run.executors() == 0 else 0.0
+                before, finished = finished, self._run.finished_tasks()
+                # executors that died with their master may stay in Spark's books for ever
+                is_served = self._run.executors() > 0 and (finished != before or self._run.has_master())
+                without = 0.0 if is_served else without + _WATCH_SECONDS
                 if without >= self._patience:
                     self.is_lost = True
                     self._run.session.sparkContext.cancelAllJobs()

@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,15 +64,33 @@ class SparkRun:
         """How many there are beside the driver."""
         return int(self.session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
 
+    def finished_tasks(self) -> int:
+        """Of the stages that run now: another number than before means that something was done."""
+        tracker = self.session.sparkContext.statusTracker()
+        stages = (tracker.getStageInfo(stage) for stage in tracker.getActiveStageIds())
+        return sum(stage.numCompletedTasks for stage in stages if stage is not None)
+
+    def has_master(self) -> bool:
+        """Whether a master of the cluster can be connected to."""
+        try:
+            _reach(self.master)
+        except EngineError:
+            return False
+        return True
+
     def close(self) -> None:
         """End the session, its Java process and its files."""
         from pyspark import SparkContext  # noqa: PLC0415 - an extra
 
         try:
-            if hasattr(self, "session"):
-                with contextlib.suppress(Exception):  # a driver that already died
-                    self.session.stop()
             gateway = self._gateway
+            if hasattr(self, "session"):
+                stopping = threading.Thread(target=_stop, args=(self.session,), name="spark-stop", daemon=True)
+                stopping.start()
+                stopping.join(_STOP_SECONDS)
+                if stopping.is_alive():  # a cluster that is lost never answers the driver's farewell
+                    gateway.proc.kill()
+                    stopping.join(_STOP_SECONDS)
             if gateway is not None:
                 with contextlib.suppress(Exception):
                     gateway.shutdown()
@@ -157,6 +176,11 @@ def _reach(master: str) -> None:
         f"no Spark master can be reached ({'; '.join(reasons)}).",
         "Is LAMBDA_SPARK_MASTER right, and does the cluster run?",
     )
+
+
+def _stop(session: Any) -> None:
+    with contextlib.suppress(Exception):  # a driver that already died
+        session.stop()
 
 
 def _first_line(error: BaseException) -> str:
