@@ -7,7 +7,7 @@ transaction, so that every reader sees each observation once, before and after.
 
 import logging
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
@@ -109,32 +109,30 @@ def publish_hours(
     none.
     """
     run = PublishRun()
+
+    def swap_in(connection: sa.Connection, hour: HourToPublish, by: str) -> bool:
+        moved = retrying(lambda: swap(connection, hour.hour_start, timezone, run_id, run.parity, by))
+        if moved is None:
+            run.prepared_again += 1
+            return False
+        run.hours, run.rows, run.moved = run.hours + 1, run.rows + hour.rows, run.moved + moved
+        run.by_engine[by] += 1
+        if on_hour is not None:
+            on_hour(hour)
+        return True
+
     chunks = list(_chunks(hours, source.days if source else frozenset()))
     with closing(_prepared(engine, chunks, timezone, source, archive)) as prepared:
         for chunk, connection, archived in prepared:
-            pending = chunk
-            for _ in range(_ATTEMPTS):
-                late = []
-                for hour in pending:
-                    by = source.engine.name if source and hour.hour_start in archived else ENGINE
-                    moved = retrying(
-                        lambda hour=hour, by=by: swap(connection, hour.hour_start, timezone, run_id, run.parity, by)  # type: ignore[misc]
-                    )
-                    if moved is None:
-                        late.append(hour)
-                        continue
-                    run.hours, run.rows, run.moved = run.hours + 1, run.rows + hour.rows, run.moved + moved
-                    run.by_engine[by] += 1
-                    if on_hour is not None:
-                        on_hour(hour)
-                if not late:
-                    break
-                run.prepared_again += len(late)
-                pending = late
-                archived = prepare(connection, _starts(pending), timezone, None, archive)
-            else:
+            by = dict.fromkeys(archived, source.engine.name) if source else {}
+            late = [hour for hour in chunk if not swap_in(connection, hour, by.get(hour.hour_start, ENGINE))]
+            for _ in range(_ATTEMPTS - 1):
+                if late:
+                    prepare(connection, _starts(late), timezone, None, archive)
+                    late = [hour for hour in late if not swap_in(connection, hour, ENGINE)]
+            if late:
                 raise PublishContentionError(
-                    f"hour {pending[0].hour_start.isoformat()} was published by others {_ATTEMPTS} times "
+                    f"hour {late[0].hour_start.isoformat()} was published by others {_ATTEMPTS} times "
                     "while this run prepared it.",
                     "Run it again when they are done.",
                 )
@@ -147,7 +145,7 @@ def _prepared(
     timezone: str,
     source: "ArchiveSource | None",
     archive: "Store | None",
-) -> Iterator[tuple[list[HourToPublish], sa.Connection, frozenset[datetime]]]:
+) -> Generator[tuple[list[HourToPublish], sa.Connection, frozenset[datetime]]]:
     """Each chunk, the session that has it prepared, and the hours of it that the source's engine computed.
 
     While an engine's chunk is swapped in, the next one is prepared in another session. PostgreSQL's own sums are not:

@@ -9,7 +9,6 @@ import pytest
 
 from lambda_pipeline.ingestion.workers import WorkerPool
 
-
 NAMES = (f"pool under test {number}" for number in itertools.count())  # a closed pool's threads may still be ending
 
 

@@ -117,6 +117,7 @@ def test_an_upgrade_counts_the_bands_of_hours_that_were_published_before(databas
         "alter table dead_letters drop column retried_at, drop column retried_partition, drop column retried_offset",
         "drop function drop_raw_month",
         "drop table raw_archives, archive_leftovers, raw_floor",
+        "create index batch_aggregations_location on batch_aggregations (location, hour_start) where hour is not null",
         "update schema_version set version_num = '0004'",
     )
     assert upgrade(database.owner).before == "0004"
