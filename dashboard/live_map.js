@@ -2,8 +2,9 @@
    gone; here the same map gets its new data, and the view that the reader has moved to.
 
    data: UTF-8 bytes of JSON with `figure`, a Plotly figure with a `layout.map`, and `words`: config (Plotly's), library
-   (where plotly.js is, beside the page), height (pixels), view (the reader's view is kept while this stays the same), alt,
-   failure (what is written where the map cannot be drawn), step (reported `after` milliseconds after it was drawn). */
+   (where plotly.js is, beside the page), height (pixels), view (the reader's view is kept while this stays the same),
+   numbersFrom (texts are drawn from so many zoom levels nearer than the whole on; 0: always), alt, failure (what is
+   written where the map cannot be drawn), step (reported `after` milliseconds after it was drawn). */
 
 let library
 
@@ -38,15 +39,23 @@ function themed(layout, element) {
   }
 }
 
-async function draw(map, { data, layout }, { config, library, view }) {
+async function draw(map, { data, layout }, { config, library, view, numbersFrom }) {
   const Plotly = await load(library)
   if (map.view !== view) map.isFitted = false // other places: the browser fits the map to them
   map.view = view
   if (map.isFitted) Object.assign(layout.map, whereItIs(map))
-  const drawn = Plotly.react(map.element, data, themed(layout, map.element), config)
+  map.hasNumbers = isNear(map, numbersFrom)
+  const shown = map.hasNumbers ? data : data.map((trace) => ({ ...trace, mode: trace.mode && "markers" }))
+  const drawn = Plotly.react(map.element, shown, themed(layout, map.element), config)
   if (!map.isWatched) watch(map, Plotly)
   await drawn
+  if (!map.isFitted) map.whole = whereItIs(map).zoom
   map.isFitted = true
+}
+
+/* Of thousands of places few numbers could be read from far away, and to place all of them takes longer than the rest. */
+function isNear(map, numbersFrom) {
+  return numbersFrom === 0 || (map.isFitted && whereItIs(map).zoom >= map.whole + numbersFrom)
 }
 
 function whereItIs({ element }) {
@@ -57,6 +66,9 @@ function whereItIs({ element }) {
 
 function watch(map, Plotly) {
   map.isWatched = true
+  map.element.on("plotly_relayout", () => {
+    if (map.isFitted && isNear(map, map.drawn.words.numbersFrom) !== map.hasNumbers) drawInTurn(map, map.drawn)
+  })
   let width = map.element.offsetWidth
   new ResizeObserver(() => {
     if (map.element.offsetWidth === width || map.element.offsetWidth === 0) return // the same, or out of sight
@@ -78,11 +90,11 @@ const PATIENCE = 10000 // milliseconds; a map that is out of sight may never be 
 
 /* One draw after the other, of which only the newest that waits counts: Plotly fails where it is given new data before
    the map's style is there. */
-function drawInTurn(map, figure, words) {
-  map.next = { figure, words }
+function drawInTurn(map, asked) {
+  map.next = asked
   map.drawing ??= (async () => {
     while (map.next) {
-      const { figure, words } = map.next
+      const { figure, words } = (map.drawn = map.next)
       map.next = undefined
       const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE))
       await Promise.race([draw(map, figure, words).catch((error) => fail(map, error, words)), patience])
@@ -108,7 +120,7 @@ export default function ({ parentElement, data, setTriggerValue }) {
   map.element.setAttribute("aria-label", words.alt)
   map.element.style.minHeight = `${words.height}px`
   clearTimeout(map.timer)
-  drawInTurn(map, figure, words).then(() => {
+  drawInTurn(map, { figure, words }).then(() => {
     if (words.step === null) return
     clearTimeout(map.timer)
     map.timer = setTimeout(() => setTriggerValue("step", words.step), words.after)

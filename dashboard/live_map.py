@@ -36,16 +36,27 @@ class Step:
     then: Callable[[], None]
 
 
-def live_map(figure: go.Figure, key: str, *, view: str, alt: str, failure: str, step: Step | None = None) -> None:
+def live_map(
+    figure: go.Figure,
+    key: str,
+    *,
+    view: str,
+    alt: str,
+    failure: str,
+    numbers_from: float = 0,
+    step: Step | None = None,
+) -> None:
     """Draw a figure with a `layout.map`. The reader's centre and zoom are kept as long as `view` is the same.
 
-    `alt` describes it to those who cannot see it; `failure` is written where the browser cannot draw it.
+    Its texts are drawn from `numbers_from` zoom levels nearer than the whole on. `alt` describes it to those who cannot
+    see it; `failure` is written where the browser cannot draw it.
     """
     words: dict[str, Any] = {
         "config": CONFIG | {"scrollZoom": False, "showSendToCloud": False},
         "library": f"component/{_LIBRARY.name}/plotly.min.js",
         "height": figure.layout.height,
         "view": view,
+        "numbersFrom": numbers_from,
         "alt": alt,
         "failure": failure,
         "step": None if step is None else step.number,

@@ -2,7 +2,8 @@
 
 Per band of the measure there is one glow in the band's own colour (so that glows never add up to another band's
 colour) and one trace of points with the value written on them, which is also the legend entry. Missing values are grey.
-Thousands of places are small points, with their numbers beside them where they do not touch: more as one zooms in.
+Many places are small points, with their numbers above them where they do not touch; thousands have their numbers once
+one has zoomed in.
 """
 
 import math
@@ -27,6 +28,7 @@ MARGINS: Final = 0.07, 0.13  # of the extent, north-south and east-west, so that
 GLOW: Final = 62, 16  # pixels around a point, of few places and of very many
 NAMES_UP_TO: Final = 60  # places; beyond that, names would only cover each other
 NUMBERS_UP_TO: Final = 150  # places with their number on the point; beyond that, points would only cover each other
+NUMBER_SPACING: Final = 30  # pixels from one place to the next, from which on numbers can be read
 
 CardsOf = Callable[[pd.DataFrame, Band], Cards]
 
@@ -35,6 +37,12 @@ def without_coordinates(conditions: pd.DataFrame) -> list[str]:
     """Names of the places of a frame that no map can show."""
     is_lost = conditions["latitude"].isna() | conditions["longitude"].isna()
     return [str(name) for name in conditions.loc[is_lost, "location"]]
+
+
+def numbers_from(frame: pd.DataFrame) -> float:
+    """How many zoom levels nearer than the whole the numbers of a frame's places are drawn; 0: always."""
+    spacing = HEIGHT / math.sqrt(max(len(frame), 1))  # as if they were spread evenly
+    return max(0.0, round(math.log2(NUMBER_SPACING / spacing), 2))
 
 
 def conditions_map(conditions: pd.DataFrame, cards: CardWriter, options: MapOptions) -> go.Figure:

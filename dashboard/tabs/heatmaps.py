@@ -62,6 +62,7 @@ def show(data: Conditions, context: Context) -> None:
                 view="\n".join(data.locations),
                 alt=t(f"map.alt.{measure.key}"),
                 failure=t("map.failure"),
+                numbers_from=maps.numbers_from(data.places),
                 step=step if measure is TRAFFIC else None,  # one of the two keeps the pace
             )
     _without_coordinates(data, context)
@@ -126,7 +127,7 @@ def _advance(first: datetime) -> None:
 def _note(data: Conditions, context: Context) -> str:
     t, hour = context.texts, data.hour_start
     if hour is None:
-        return t("map.note")
+        return f"{t('map.note')} {t('map.note.far')}" if maps.numbers_from(data.places) else t("map.note")
     time = formats.hour(hour, context.clock, t)
     if not len(data.places):
         return t("map.note.hour.nothing", time=time)

@@ -85,8 +85,8 @@ def staged(postgres: EmbeddedPostgres, name: str, city: City, days: int, log: Pa
 
 
 @contextmanager
-def page_over(reader_url: str, log: Path, tile_url: str = "none") -> Iterator[str]:
-    """The page over a database, as a process of its own; gives its address."""
+def page_over(reader_url: str, log: Path, tile_url: str = "none", script: Path | None = None) -> Iterator[str]:
+    """The page over a database, or another script of Streamlit's, as a process of its own; gives its address."""
     port = free_port()
     url = f"http://127.0.0.1:{port}"
     environment = os.environ | {
@@ -96,6 +96,8 @@ def page_over(reader_url: str, log: Path, tile_url: str = "none") -> Iterator[st
     }
     with log.open("wb") as out:
         command = dashboard_command("127.0.0.1", port)
+        if script is not None:
+            command[command.index("run") + 1] = str(script)
         process = subprocess.Popen(command, env=environment, stdout=out, stderr=subprocess.STDOUT)
     try:
         assert wait_until(lambda: answers(url), timeout=60, interval=0.1), log.read_text()

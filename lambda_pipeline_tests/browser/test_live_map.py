@@ -48,6 +48,26 @@ def test_the_replay_steps_by_itself_and_pauses(reader: Reader, stage: Stage) -> 
     assert set(loaded) == {page.evaluate("() => location.host")}
 
 
+_NUMBERS = """() => document.querySelector('.js-plotly-plot')._fullLayout.map._subplot.map
+  .queryRenderedFeatures().filter((feature) => feature.layer.type === 'symbol').length"""
+
+
+def test_of_very_many_places_the_numbers_are_written_once_the_reader_is_near(chromium: Browser, tmp_path: Path) -> None:
+    script = Path(__file__).with_name("many_places.py")
+    with page_over("none", tmp_path / "streamlit.log", script=script) as url, reading(chromium) as reader:
+        reader.visit(url)
+        reader.expect_maps()
+        page = reader.page
+        expect(page.get_by_text("Zoom in for the numbers.")).to_be_visible()
+        assert page.evaluate(_NUMBERS) == 0
+        reader.zoom_in()
+        page.wait_for_function(f"() => ({_NUMBERS})() > 0", timeout=LOADING)
+        near = reader.zooms()[0]
+        page.locator(".js-plotly-plot").first.locator(".modebar-btn[data-title='Zoom out']").click()
+        page.wait_for_function(f"() => ({_NUMBERS})() === 0", timeout=LOADING)
+        assert reader.zooms()[0] < near
+
+
 class _HangUp(socketserver.BaseRequestHandler):
     """A tile server that hangs up on everybody, and notes that somebody came."""
 

@@ -129,6 +129,11 @@ def test_a_missing_value_is_grey_and_a_dash_never_a_zero(measure: Measure) -> No
     assert "no value" in unknown.customdata[0][0]
 
 
+@pytest.mark.parametrize(("places", "levels"), [(0, 0), (10, 0), (348, 0), (1_000, 0.76), (10_000, 2.42)])
+def test_the_numbers_of_very_many_places_are_drawn_where_they_have_room(places: int, levels: float) -> None:
+    assert maps.numbers_from(pd.DataFrame(index=range(places))) == levels
+
+
 def test_places_without_coordinates_are_named_and_not_drawn() -> None:
     conditions = FakeServing.hostile().get_combined_heatmap_data()
     assert maps.without_coordinates(conditions) == ["Nowhere"]

@@ -14,6 +14,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "map.play": "Replay",
     "map.pause": "Pause",
     "map.note": "Newest value of each place; the number is the value, the glow its colour. Point or tap for details.",
+    "map.note.far": "Zoom in for the numbers.",
     "map.note.hour": "{time}: averages of the hour. Observations: {count}, places: {places}.",
     "map.note.hour.nothing": "{time}: nothing was observed in this hour.",
     "map.failure": "The map cannot be drawn in this browser: it needs WebGL, and plotly.js from this server.",

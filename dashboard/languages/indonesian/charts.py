@@ -15,6 +15,7 @@ TEXTS: Final[Mapping[str, str]] = {
     "map.pause": "Jeda",
     "map.note": "Nilai terbaru setiap tempat; angkanya nilai, pendarnya warna nilai itu. "
     "Arahkan penunjuk atau ketuk untuk rincian.",
+    "map.note.far": "Perbesar peta untuk melihat angkanya.",
     "map.note.hour": "{time}: rata-rata satu jam, dari {count} pengamatan di {places} tempat.",
     "map.note.hour.nothing": "{time}: tidak ada pengamatan pada jam ini.",
     "map.failure": "Peta tidak dapat digambar di peramban ini: diperlukan WebGL dan plotly.js dari server ini.",
