@@ -36,7 +36,7 @@ class Cluster:
 
 
 @contextmanager
-def running_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
+def running_cluster(folder: Path, workers: int = 2, memory_mb: int = EXECUTOR_MB) -> Iterator[Cluster]:
     """A cluster of workers with a processor each, and nothing of it afterwards. Main thread only."""
     port, page = free_port(), free_port()
     environment = os.environ | {
@@ -57,7 +57,7 @@ def running_cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
         cluster = Cluster(url, f"http://127.0.0.1:{page}/json/", master, tuple(
             start(
                 f"worker-{number}", "worker.Worker", "--port", str(free_port()), "--webui-port", str(free_port()),
-                "--cores", "1", "--memory", f"{EXECUTOR_MB}m", "--work-dir", str(folder / f"work-{number}"), url,
+                "--cores", "1", "--memory", f"{memory_mb}m", "--work-dir", str(folder / f"work-{number}"), url,
             )
             for number in range(workers)
         ))  # fmt: skip

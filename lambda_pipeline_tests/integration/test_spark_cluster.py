@@ -136,7 +136,7 @@ def test_a_worker_that_is_killed_during_the_job_changes_nothing_of_its_result(
     cluster: Cluster, engine: SparkEngine, archive: Archive, manifests: list[Manifest]
 ) -> None:
     executors = executor_pids(cluster)
-    driver = engine.run._gateway.proc.pid
+    driver = engine.run.gateway_pid
     assert len(executors) == 2, "each a JVM of its own"
     assert not executors & ({driver, os.getpid()} | {one.pid for one in psutil.Process(driver).children(True)})
     with ThreadPoolExecutor(1) as pool:

@@ -60,6 +60,11 @@ class SparkRun:
         """Whether the driver computes by itself."""
         return self.master.startswith("local")
 
+    @property
+    def gateway_pid(self) -> int:
+        """The driver's Java process."""
+        return int(self._gateway.proc.pid)
+
     def executors(self) -> int:
         """How many there are beside the driver."""
         return int(self.session.sparkContext._jsc.sc().getExecutorMemoryStatus().size()) - 1
