@@ -22,6 +22,7 @@ from dashboard.address import Offer  # noqa: E402
 from dashboard.board import Board  # noqa: E402
 from dashboard.context import Context, PageOptions  # noqa: E402
 from dashboard.downloads import Downloads, Export  # noqa: E402
+from dashboard.live_map import load_library  # noqa: E402
 from dashboard.reading import Serving  # noqa: E402
 from dashboard.refresh import shared_reads  # noqa: E402
 from dashboard.tabs import Tab, heatmaps, peak_hours, raw_data, statistics  # noqa: E402
@@ -65,6 +66,7 @@ def main(
 
 def _draw(serving: Serving, options: PageOptions, language: str, export: Export, now: Callable[[], datetime]) -> None:
     """The side, the board, the foot."""
+    load_library(is_wanted=st.query_params.get("tab", TABS[0].key) == "heatmaps")
     reads = shared_reads(serving)
     city, known = reads.city(serving), reads.known(serving, now())
     clock = CityClock(city.timezone, city.peak_windows)

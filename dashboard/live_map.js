@@ -4,7 +4,8 @@
    data: UTF-8 bytes of JSON with `figure`, a Plotly figure with a `layout.map`, and `words`: config (Plotly's), library
    (where plotly.js is, beside the page), height (pixels), view (the reader's view is kept while this stays the same),
    numbersFrom (texts are drawn from so many zoom levels nearer than the whole on; 0: always), alt, failure (what is
-   written where the map cannot be drawn), step (reported `after` milliseconds after it was drawn). */
+   written where the map cannot be drawn), step (reported `after` milliseconds after it was drawn). Without a figure the
+   library is loaded, and nothing drawn. */
 
 let library
 
@@ -114,9 +115,10 @@ function fail(map, error, { failure }) {
 }
 
 export default function ({ parentElement, data, setTriggerValue }) {
+  const { figure, words } = JSON.parse(new TextDecoder().decode(data))
+  if (!figure) return void load(words.library).catch(console.warn) // the map that needs it tries again
   if (!maps.has(parentElement)) maps.set(parentElement, mount(parentElement))
   const map = maps.get(parentElement)
-  const { figure, words } = JSON.parse(new TextDecoder().decode(data))
   map.element.setAttribute("aria-label", words.alt)
   map.element.style.minHeight = `${words.height}px`
   clearTimeout(map.timer)

@@ -27,6 +27,16 @@ _COMPONENT: Final = st.components.v2.component(
 )
 
 
+_LIBRARY_PATH: Final = f"component/{_LIBRARY.name}/plotly.min.js"
+
+
+def load_library(*, is_wanted: bool) -> None:
+    """Have the browser load what draws maps while the data that they are to show are read. Takes no room."""
+    with st.container(key="library"):  # which the page's style hides; always there, so that the rest keeps its place
+        if is_wanted:
+            _COMPONENT(key="library-of-maps", data=json.dumps({"words": {"library": _LIBRARY_PATH}}).encode())
+
+
 @dataclass(frozen=True, slots=True)
 class Step:
     """What a map reports once it was drawn: `number`, after so many milliseconds, by calling `then`."""
@@ -53,7 +63,7 @@ def live_map(
     """
     words: dict[str, Any] = {
         "config": CONFIG | {"scrollZoom": False, "showSendToCloud": False},
-        "library": f"component/{_LIBRARY.name}/plotly.min.js",
+        "library": _LIBRARY_PATH,
         "height": figure.layout.height,
         "view": view,
         "numbersFrom": numbers_from,

@@ -37,6 +37,7 @@ PAGE_CSS: Final = """<style>
 /* seen wherever the reader has scrolled to */
 [data-testid="stLayoutWrapper"]:has(> .st-key-failure) {
   position: sticky; top: 3.75rem; z-index: 9; backdrop-filter: blur(12px);}
+[data-testid="stLayoutWrapper"]:has(> .st-key-library) {display: none;}
 .st-key-foot {margin-top: 1.5rem; padding-top: 0.75rem; border-top: 1px solid rgba(128, 134, 145, 0.3);}
 .skeleton i {display: block; border-radius: 0.5rem; background: rgba(128, 134, 145, 0.16);
   animation: skeleton 1.6s ease-in-out infinite;}
