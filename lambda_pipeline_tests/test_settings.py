@@ -70,7 +70,7 @@ def test_the_defaults_are_the_designs() -> None:
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
         "alert_webhook_url", "kafka_sasl_mechanism", "kafka_username", "kafka_password", "kafka_ca_file",
         "kafka_certificate_file", "kafka_key_file",
-        "archive_url", "duckdb_threads", "raw_retention_days", "aws_endpoint_url", "aws_region", "aws_access_key_id",
+        "archive_url", "raw_readers", "duckdb_threads", "raw_retention_days", "aws_endpoint_url", "aws_region", "aws_access_key_id",
         "aws_secret_access_key", "aws_session_token",
     }  # fmt: skip
 

@@ -2,7 +2,8 @@
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from lambda_pipeline.batch.raw_data import RawRun, advance_raw_data
+from lambda_pipeline.batch.raw_data import advance_raw_data
+from lambda_pipeline.batch.raw_share import RawRun
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import ObservationMessage, encode
 from lambda_pipeline.local.processes import wait_until

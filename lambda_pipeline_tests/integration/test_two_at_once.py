@@ -13,7 +13,8 @@ import pytest
 import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import prepare, swap
-from lambda_pipeline.batch.raw_data import import_observations, store_chunk
+from lambda_pipeline.batch.raw_data import import_observations
+from lambda_pipeline.batch.raw_store import store_chunk
 from lambda_pipeline.errors import DatabaseUnavailableError
 from lambda_pipeline.speed.commit import commit_micro_batch
 from lambda_pipeline.storage.engine import bound_transaction, make_engine, session
