@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 import msgspec
 import sqlalchemy as sa
@@ -27,13 +28,17 @@ from lambda_pipeline.stream.reader import LogReader
 MOST_BY_ITSELF = 4
 """Readers at most where no setting says how many: of more, each would wait for the others' turns to insert."""
 _COMMAND = (sys.executable, "-W", "ignore", "-m", "lambda_pipeline.batch.raw_reader")
+_CONTAINER_LIMIT = Path("/sys/fs/cgroup/cpu.max")
 _GRACE = 5.0  # seconds that a reader may take to end when it is told to
 
 
-def default_readers() -> int:
+def default_readers(container_limit: Path = _CONTAINER_LIMIT) -> int:
     """One for every two processors that this process may use, since PostgreSQL and Kafka want some too."""
-    able = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, min(MOST_BY_ITSELF, able // 2))
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    with suppress(OSError, ValueError):  # no container, or one without a limit ("max")
+        microseconds, period = map(int, container_limit.read_text(encoding="ascii").split())
+        processors = min(processors, microseconds // period)
+    return max(1, min(MOST_BY_ITSELF, processors // 2))
 
 
 def store_shares(

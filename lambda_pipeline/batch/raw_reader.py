@@ -71,6 +71,7 @@ class _Forward(logging.Handler):
 
     def __init__(self, say: Callable[[Message], None]) -> None:
         super().__init__()
+        self.setFormatter(logging.Formatter("%(message)s"))
         self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
