@@ -1,7 +1,7 @@
 """`raw_data`: everything that the log ever held, up to a frontier per log partition.
 
 Whatever has a position below the frontier is in `raw_data`, always: rows and frontiers move in one transaction, and
-runs and imports exclude each other.
+neither two runs of the same partition nor a run and an import store at the same time.
 """
 
 import logging

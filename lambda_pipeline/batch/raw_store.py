@@ -1,4 +1,7 @@
-"""Storing into raw_data: rows and the frontiers of their log partitions move in one transaction, under the raw lock."""
+"""Storing into raw_data: rows and the frontiers of their log partitions move in one transaction, under the raw lock.
+
+A chunk of the log holds it shared: chunks of other partitions are stored at the same time. All else holds it alone.
+"""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -34,11 +37,10 @@ class Chunk:
 def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
     """Store a chunk and move its frontiers, in one transaction; returns how many rows are new, None if given up.
 
-    1. COPY the rows into this session's own temporary table, which needs no lock: it is half of the work, and readers
-       of other partitions store meanwhile.
-    2. Take the raw lock: no other run and no import stores meanwhile, and the catalogue stays as it is. Whatever is
-       asked from here on is asked after it (each statement has a snapshot of its own), and every lock that others may
-       wait for is taken after it too, so that nobody can wait for this transaction while it waits for them.
+    1. COPY the rows into this session's own temporary table, which needs no lock.
+    2. Take the raw lock, shared, and those of the chunk's log partitions: no other run stores the same partitions
+       meanwhile, no import stores anything, and the catalogue stays as it is. Whatever is asked from here on is asked
+       after that: each statement has a snapshot of its own.
     3. Give the chunk up unless every frontier is where it was when the chunk was read: another run moved it, and
        neither may this one store again what that one did, nor leave out what it did not. Also if the catalogue has
        changed since the records were judged.
@@ -46,10 +48,15 @@ def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
     5. Insert what raw_data does not hold (the first stored position of a key never changes) and what is no dead letter
        of the speed layer's, judged by an older catalogue: both layers agree for ever. Count the hours.
     6. Keep the dead letters; move the frontiers.
+
+    A chunk of other log partitions may be stored at the same time. What the two may both hold is a key of raw_data:
+    the second waits there until the first is committed (and stores it not) or is not (and stores it), so that whoever
+    sees the second's frontiers sees the first's row. Nobody waits for somebody who waits for him: locks are taken in
+    the order of the steps, within a step in the order of log partitions, months, keys and positions.
     """
     with transaction(engine) as database:
         copy_incoming(database, chunk.observations)
-        locks.hold_raw(database)
+        locks.hold_raw_shared(database, chunk.moves)
         found = frontiers(database)
         if any(found.get(partition, 0) != start for partition, (start, _) in chunk.moves.items()):
             return None

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+import sqlalchemy as sa
 
 from lambda_pipeline.batch import raw_share
 from lambda_pipeline.batch.raw_data import advance_raw_data
@@ -72,7 +73,10 @@ def test_what_records_are_judged_by_counts_it_up(database: Database, jakarta: Ci
 
 
 def test_a_change_waits_for_the_commits_and_publishes_under_way(database: Database) -> None:
-    for hold in (locks.hold_publish_shared, locks.hold_publish, locks.hold_raw):
+    def hold_raw_shared(connection: sa.Connection) -> None:
+        locks.hold_raw_shared(connection, [1, 2])
+
+    for hold in (locks.hold_publish_shared, locks.hold_publish, locks.hold_raw, hold_raw_shared):
         done = threading.Event()
 
         def change(name: str = hold.__name__, done: threading.Event = done) -> None:

@@ -171,8 +171,9 @@ def test_no_more_readers_than_partitions_with_something_to_read(make_stream: Cal
 
 
 def test_an_observation_in_two_partitions_is_stored_by_one_of_their_readers(
-    make_stream: Callable[[int], Stream],
+    make_stream: Callable[[int], Stream], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "lambda_pipeline")
     stream = make_stream(2)
     same = [encode(seen(second / 60, aqi=second % 300)) for second in range(6_000)]
     stream.produce(*same, partition=0)
@@ -181,6 +182,7 @@ def test_an_observation_in_two_partitions_is_stored_by_one_of_their_readers(
     assert (run.readers, run.records, run.stored) == (2, 12_000, 6_000)
     assert stream.database.scalar("select count(*) from raw_data") == 6_000
     assert_each_record_is_stored_once(stream, [6_000, 6_000])
+    assert "lost against another" not in caplog.text, "they wait for each other in one order"
 
 
 def test_imports_and_the_speed_layer_go_on_while_several_read(make_stream: Callable[[int], Stream]) -> None:
