@@ -176,7 +176,7 @@ def main() -> None:
         quick = options.quick
         bench = Bench(
             servers, database, rows, hours, 150_000 if quick else 1_000_000,
-            (20_000, 60_000) if quick else (120_000, 300_000, 600_000), (10, 40) if quick else (365, 1461),
+            (1_000, 60_000) if quick else (1_000, 120_000, 300_000, 600_000), (10, 40) if quick else (365, 1461),
         )  # fmt: skip
         for number in range(options.runs):
             for name in names:
