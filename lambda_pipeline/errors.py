@@ -45,6 +45,10 @@ class BrokerRefusedError(TerminalError):
     """Kafka answers, but does not let us in, is not trusted, or does not allow what we need."""
 
 
+class LogReaderError(TransientError):
+    """One of several processes that read the log for raw_data ended before its time. What was stored by then stays."""
+
+
 class SpoolUnavailableError(TransientError):
     """The ingest daemon's spool cannot be read or written: the disk is full, or the folder is somebody else's."""
 

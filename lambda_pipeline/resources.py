@@ -43,6 +43,10 @@ class LogResource(ConfigurableResource):  # type: ignore[type-arg]
         """The topic's name."""
         return load_settings().kafka_topic
 
+    def readers(self) -> int | None:
+        """How many processes may read it (LAMBDA_RAW_READERS); None where that is not set."""
+        return load_settings().raw_readers
+
 
 class ArchiveResource(ConfigurableResource):  # type: ignore[type-arg]
     """The archive (LAMBDA_ARCHIVE_URL), where there is one."""

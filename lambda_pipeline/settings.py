@@ -166,6 +166,10 @@ class Settings(BaseSettings):
         None, alias="LAMBDA_ARCHIVE_URL",
         description="Where raw_archive keeps days as Parquet: a folder, or s3://bucket/prefix; none: nowhere.",
     )  # fmt: skip
+    raw_readers: int | None = Field(
+        None, alias="LAMBDA_RAW_READERS", ge=1, le=64,
+        description="Processes that read a long log into raw_data at most; none: one for two processors, up to 4.",
+    )  # fmt: skip
     batch_engine: Literal["postgres", "duckdb", "spark", "auto"] = Field(
         "postgres", alias="LAMBDA_BATCH_ENGINE",
         description="What aggregates hours: postgres; duckdb or spark over archived days; auto: by the rows.",

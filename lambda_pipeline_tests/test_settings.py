@@ -70,8 +70,8 @@ def test_the_defaults_are_the_designs() -> None:
         "reader_database_url", "dagster_database_url", "poll_interval_seconds", "aqicn_daily_quota",
         "alert_webhook_url", "kafka_sasl_mechanism", "kafka_username", "kafka_password", "kafka_ca_file",
         "kafka_certificate_file", "kafka_key_file",
-        "archive_url", "duckdb_threads", "raw_retention_days", "aws_endpoint_url", "aws_region", "aws_access_key_id",
-        "aws_secret_access_key", "aws_session_token",
+        "archive_url", "raw_readers", "duckdb_threads", "raw_retention_days", "aws_endpoint_url", "aws_region",
+        "aws_access_key_id", "aws_secret_access_key", "aws_session_token",
     }  # fmt: skip
 
 
@@ -113,6 +113,7 @@ EXAMPLES: dict[str, tuple[str, Any]] = {
     "speed_max_records": ("10", 10),
     "speed_max_wait_seconds": ("0.5", 0.5),
     "archive_url": ("s3://bucket/city", "s3://bucket/city"),
+    "raw_readers": ("3", 3),
     "batch_engine": ("spark", "spark"),
     "duckdb_memory_mb": ("512", 512),
     "duckdb_threads": ("3", 3),

@@ -18,6 +18,7 @@ from benchmarks.batch.beside import bench_beside
 from benchmarks.batch.history import END, HOUR, PER_HOUR, fill_history, unpublish
 from benchmarks.batch.lock import bench_lock
 from benchmarks.batch.publisher import Published
+from benchmarks.batch.readers import bench_readers
 from benchmarks.batch.steady import bench_run, bench_work, python
 from benchmarks.batch.tables import goal_rows, notes
 from benchmarks.batch.years import bench_years
@@ -42,9 +43,11 @@ class Bench:
     rows: int
     hours: int
     flood_records: int
+    lags: tuple[int, ...]
     years: tuple[int, ...]
     next_hour: datetime = END
     flood: LoadedTopic | None = None
+    backlog: LoadedTopic | None = None
     done: set[str] = field(default_factory=set)
 
     @property
@@ -130,6 +133,14 @@ def beside(bench: Bench) -> Figures:
     return bench_beside(bench.servers, bench.flood, bench.database, bench.start, bench.hours)
 
 
+def readers(bench: Bench) -> Figures:
+    """A backlog of the log, by one process and by two."""
+    if bench.backlog is None:
+        stream = Stream(bench.servers.city, END + timedelta(days=30))
+        bench.backlog = load_topic(bench.servers.connection, bench.servers.name("backlog"), stream, bench.lags[-1])
+    return bench_readers(bench.servers, bench.backlog, bench.lags)
+
+
 def years(bench: Bench) -> Figures:
     """Backfills through Dagster; once, since nothing runs beside them."""
     if "years" in bench.done:
@@ -142,7 +153,8 @@ def years(bench: Bench) -> Figures:
 
 
 MEASUREMENTS: dict[str, Callable[[Bench], Figures]] = {
-    "backfill": backfill, "memory": memory, "lock": lock, "steady": steady, "beside": beside, "years": years,
+    "backfill": backfill, "memory": memory, "lock": lock, "steady": steady, "readers": readers,
+    "beside": beside, "years": years,
 }  # fmt: skip
 
 
@@ -160,11 +172,12 @@ def main() -> None:
     with running_servers(city) as servers:
         database = servers.make_database(servers.name("bench_history"))
         say(f"filling raw_data with {hours} hours of {PER_HOUR * len(city.locations):,} rows")
-        rows = fill_history(database, END - hours * HOUR, hours) if names != ["years"] else 0
+        rows = fill_history(database, END - hours * HOUR, hours) if {*names} - {"years", "readers"} else 0
         quick = options.quick
         bench = Bench(
-            servers, database, rows, hours, 150_000 if quick else 1_000_000, (10, 40) if quick else (365, 1461)
-        )
+            servers, database, rows, hours, 150_000 if quick else 1_000_000,
+            (1_000, 60_000) if quick else (1_000, 120_000, 300_000, 600_000), (10, 40) if quick else (365, 1461),
+        )  # fmt: skip
         for number in range(options.runs):
             for name in names:
                 found = MEASUREMENTS[name](bench)

@@ -17,6 +17,7 @@ def goal_rows(figures: Collected) -> list[Row]:
         rows += _memory_rows(figures)
     rows += _lock_rows(figures)
     rows += _steady_rows(figures)
+    rows += _reader_rows(figures)
     rows += _beside_rows(figures)
     rows += _years_rows(figures)
     return rows
@@ -46,6 +47,13 @@ def notes(figures: Collected) -> list[str]:
                 }.items()
             )
             + f"; processor time {figures_median(figures, 'steady.cpu'):.2f} s."
+        )
+    if "readers.own" in figures:
+        lag = max(int(name.split(".")[1]) for name in figures if name.startswith("readers.") and name.endswith(".1"))
+        found.append(
+            f"One reader of {lag:,} records takes {figures_median(figures, 'readers.own'):.1f} s of processor time in "
+            f"Python and {figures_median(figures, 'readers.server'):.1f} s in PostgreSQL; it holds the locks that it "
+            f"stores under for {figures_median(figures, 'readers.locked'):.1f} s."
         )
     return found
 
@@ -134,6 +142,22 @@ def _steady_rows(figures: Collected) -> list[Row]:
             seconds = figures_median(figures, name)
             beside = f"steps alone {with_spread(figures['steady.steps'], ' s', 1)}" if name == "steady.dagster" else ""
             rows.append(Row(what, with_spread(figures[name], " s", 2), beside, "", f"under {goal:g} s", seconds < goal))
+    return rows
+
+
+def _reader_rows(figures: Collected) -> list[Row]:
+    rows = []
+    for lag in sorted(
+        int(name.split(".")[1]) for name in figures if name.startswith("readers.") and name.endswith(".2")
+    ):
+        one, two = figures[f"readers.{lag}.1"], figures[f"readers.{lag}.2"]
+        ratio = statistics.median(ratios(one, two))
+        rows.append(
+            Row(
+                f"{lag:,} records of the log into raw_data, two readers against one", with_spread(two, " s", 2),
+                with_spread(one, " s", 2), f"{ratio:.2f} times as fast",
+            )
+        )  # fmt: skip
     return rows
 
 

@@ -20,6 +20,7 @@ from lambda_pipeline.batch.partitions import Days, city_days, describe_days, eac
 from lambda_pipeline.batch.progress import Progress
 from lambda_pipeline.batch.publish import ENGINE, HourToPublish, PublishRun, hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import advance_raw_data
+from lambda_pipeline.batch.raw_parallel import default_readers
 from lambda_pipeline.batch.surroundings import LOG, OWNERS
 from lambda_pipeline.domain.city_time import HOUR
 from lambda_pipeline.resources import ArchiveResource, BatchEngineResource, DatabaseResource, LogResource
@@ -74,6 +75,7 @@ def _raw_data(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         with open_engine(database) as engine:
             run = advance_raw_data(
                 engine, log.connection(), log.topic(), accept_loss=log.accept_loss,
+                readers=log.readers() or default_readers(),
                 on_progress=lambda done, total: progress.report("raw_data", done, total),
             )  # fmt: skip
             described = _describe(context, engine, "raw_data", days)
@@ -85,6 +87,7 @@ def _raw_data(partitions: dg.PartitionsDefinition) -> dg.AssetsDefinition:
                 "records_read": run.records,
                 "records_stored": run.stored,
                 "dead_letters": run.dead_letters,
+                "readers": run.readers,
                 "positions": dg.MetadataValue.json(positions),
             }
         )

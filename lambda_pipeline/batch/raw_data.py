@@ -1,26 +1,22 @@
 """`raw_data`: everything that the log ever held, up to a frontier per log partition.
 
 Whatever has a position below the frontier is in `raw_data`, always: rows and frontiers move in one transaction, and
-runs and imports exclude each other.
+neither two runs of the same partition nor a run and an import store at the same time.
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from datetime import datetime
-from functools import partial
-from itertools import chain
+from collections.abc import Iterable, Sequence
 
 import sqlalchemy as sa
 
-from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
-from lambda_pipeline.domain.observation import Observation, Validator
-from lambda_pipeline.errors import ImportRefusedError, LogGapError, StaleCatalogueError
+from lambda_pipeline.batch.raw_parallel import store_shares
+from lambda_pipeline.batch.raw_share import OnProgress, RawRun, Share, split
+from lambda_pipeline.batch.raw_store import ensure_months, frontiers, insert_copied, load_frontiers, move_frontier
+from lambda_pipeline.domain.log import Incoming
+from lambda_pipeline.domain.observation import Observation
+from lambda_pipeline.errors import ImportRefusedError, LogGapError
 from lambda_pipeline.garbage import rare_collection
 from lambda_pipeline.storage import locks
-from lambda_pipeline.storage.dead_letters import insert_dead_letters
-from lambda_pipeline.storage.deployment import Deployment, load_deployment, require_catalogue
 from lambda_pipeline.storage.engine import retrying, transaction
 from lambda_pipeline.storage.floor import raw_floor
 from lambda_pipeline.storage.incoming import copy_incoming, upsert_latest
@@ -38,32 +34,6 @@ from lambda_pipeline.stream.reader import LogBounds, LogReader
 from lambda_pipeline.stream.topic import find_topic
 
 logger = logging.getLogger(__name__)
-CHUNK_RECORDS = 20_000  # of one transaction: bounds memory, and what a crash makes a run do again
-
-
-@dataclass
-class RawRun:
-    """What one advance of the frontiers did. `positions` maps "topic[partition]" to (from, to) offsets."""
-
-    records: int = 0
-    stored: int = 0
-    dead_letters: int = 0
-    positions: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Chunk:
-    """Judged records of one or more partitions; `moves` maps log partition to (frontier before, frontier after)."""
-
-    observations: tuple[Incoming, ...]
-    dead_letters: tuple[DeadLetter, ...]
-    moves: dict[int, tuple[int, int]]
-    catalogue_version: int | None = None  # by which they were judged; None if that is not to be checked
-
-    @property
-    def records(self) -> int:
-        """How many records it is made of."""
-        return len(self.observations) + len(self.dead_letters)
 
 
 def advance_raw_data(
@@ -72,15 +42,17 @@ def advance_raw_data(
     topic_name: str,
     *,
     accept_loss: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    readers: int = 1,
+    on_progress: OnProgress | None = None,
 ) -> RawRun:
     """Store every record of the log from the frontiers to its present end, whatever hour it belongs to.
 
-    In transactions of at most `CHUNK_RECORDS` records, each of which moves rows and frontiers together, so that
-    memory stays flat and a killed run leaves nothing half done. Where retention took records that were not stored
-    yet, they come out of `realtime_data`; what is not there either raises LogGapError, or is noted in `log_gaps`
-    with `accept_loss`. `on_progress(done, total)` is told of records. Raises BrokerUnavailableError,
-    DatabaseUnavailableError.
+    In transactions of thousands of records (`store_share`), so that memory stays flat and a killed run leaves nothing
+    half done; by up to so many `readers`, processes that take a share of the partitions each, where there is much to
+    read (`split`). Where retention took records that were not stored yet, they come out of `realtime_data`; what is
+    not there either raises LogGapError, or is noted in `log_gaps` with `accept_loss`. `on_progress(done, total)` is
+    told of records. Raises BrokerUnavailableError, DatabaseUnavailableError, and LogReaderError where one of several
+    readers ends before its time.
     """
     run = RawRun()
     topic = find_topic(connection, topic_name)
@@ -99,102 +71,13 @@ def advance_raw_data(
         _refuse_cut_logs(partitions, read, bounds)
         for number, partition in partitions.items():
             _bridge_retention(engine, partition, bounds[number], accept_loss=accept_loss)
-        while not _store_ranges(engine, reader, partitions, bounds, run, on_progress or _ignore):
-            logger.info("another run stores the same records, or the catalogue changed: going on from the frontiers")
+        shares = split(Share(partitions, bounds), load_frontiers(engine), readers)
+        store_shares(engine, connection, reader, shares, run, on_progress or _ignore)
     return run
-
-
-def _store_ranges(
-    engine: sa.Engine,
-    reader: LogReader,
-    partitions: dict[int, LogPartition],
-    bounds: dict[int, LogBounds],
-    run: RawRun,
-    on_progress: Callable[[int, int], None],
-) -> bool:
-    """Store the log from the frontiers to `bounds`; False as soon as a chunk was given up (see `store_chunk`).
-
-    A chunk that was given up leaves a hole before the next one, so nothing read after it may be stored.
-    """
-    with transaction(engine, read_only=True) as database:
-        deployment, frontiers = load_deployment(database), _frontiers(database)
-    ranges = {
-        number: (max(frontiers.get(p.id, 0), bounds[number].beginning), bounds[number].end)
-        for number, p in partitions.items()
-    }
-    total = run.records + sum(end - start for start, end in ranges.values())
-    under_way: tuple[Chunk, Future[int | None]] | None = None
-    with ThreadPoolExecutor(1, "store") as storing:  # PostgreSQL stores a chunk while the next one is read and judged
-        for chunk in chain(_chunks(reader, partitions, deployment, ranges), [None]):
-            if under_way is not None:
-                before, future = under_way
-                stored = future.result()
-                if stored is None:
-                    return False
-                _count(run, before, stored, partitions)
-                on_progress(run.records, total)
-            if chunk is not None:
-                under_way = chunk, storing.submit(retrying, partial(store_chunk, engine, chunk))
-    return True
-
-
-def _chunks(
-    reader: LogReader,
-    partitions: dict[int, LogPartition],
-    deployment: Deployment,
-    ranges: dict[int, tuple[int, int]],
-) -> Iterator[Chunk]:
-    """The records of the ranges, judged, in chunks that each go on where the one before ends."""
-    validator, left = deployment.validator(), dict(ranges)
-    for batch in reader.read(ranges, CHUNK_RECORDS):
-        chunk = _judge_chunk(batch, partitions, validator, left)
-        for number in batch:
-            left[number] = (chunk.moves[partitions[number].id][1], left[number][1])
-        yield replace(chunk, catalogue_version=deployment.catalogue_version)
-
-
-def _count(run: RawRun, chunk: Chunk, stored: int, partitions: dict[int, LogPartition]) -> None:
-    """Note a chunk that was stored."""
-    run.stored += stored
-    run.records += chunk.records
-    run.dead_letters += len(chunk.dead_letters)
-    for partition in partitions.values():
-        if partition.id in chunk.moves:
-            start, end = chunk.moves[partition.id]
-            name = f"{partition.topic}[{partition.partition}]"
-            run.positions[name] = (run.positions.get(name, (start, 0))[0], end)
 
 
 def _ignore(_done: int, _total: int) -> None:
     """Nobody waits for it."""
-
-
-def store_chunk(engine: sa.Engine, chunk: Chunk) -> int | None:
-    """Store a chunk and move its frontiers, in one transaction; returns how many rows are new, None if given up.
-
-    1. Take the raw lock: no other run and no import stores meanwhile, and the catalogue stays as it is.
-    2. Give the chunk up unless every frontier is where it was when the chunk was read: another run moved it, and
-       neither may this one store again what that one did, nor leave out what it did not. Also if the catalogue has
-       changed since the records were judged.
-    3. Make the months' partitions.
-    4. COPY, insert what raw_data does not hold (the first stored position of a key never changes) and what is no dead
-       letter of the speed layer's, judged by an older catalogue: both layers agree for ever. Count the hours.
-    5. Keep the dead letters; move the frontiers.
-    """
-    with transaction(engine) as database:
-        locks.hold_raw(database)
-        frontiers = _frontiers(database)
-        if any(frontiers.get(partition, 0) != start for partition, (start, _) in chunk.moves.items()):
-            return None
-        try:
-            require_catalogue(database, chunk.catalogue_version)
-        except StaleCatalogueError:
-            return None
-        stored = _insert(database, chunk.observations, chunk.moves)
-        insert_dead_letters(database, chunk.dead_letters)
-        for partition, (_, end) in sorted(chunk.moves.items()):
-            _move_frontier(database, partition, end)
-    return stored
 
 
 def import_observations(engine: sa.Engine, observations: Sequence[Observation], source: str) -> int:
@@ -215,13 +98,15 @@ def import_observations(engine: sa.Engine, observations: Sequence[Observation], 
                     "Import the file again: what is stored stays as it is, and what is too late is said line by line.",
                 )
             partition = import_partition(database)
-            first = _frontiers(database).get(partition.id, 0)
+            first = frontiers(database).get(partition.id, 0)
             rows = [
                 Incoming(observation, source, partition.id, first + number)
                 for number, observation in enumerate(observations)
             ]
-            stored = _insert(database, rows, {})
-            _move_frontier(database, partition.id, first + len(rows))
+            ensure_months(database, (observation.timestamp for observation in observations))
+            copy_incoming(database, rows)
+            stored = insert_copied(database, {})
+            move_frontier(database, partition.id, first + len(rows))
         return stored
 
     return retrying(store)
@@ -236,58 +121,6 @@ def refresh_latest(engine: sa.Engine, newest: Iterable[Incoming]) -> None:
             upsert_latest(database)
 
     retrying(store)
-
-
-def load_frontiers(engine: sa.Engine) -> dict[int, int]:
-    """The next offset to store per log partition."""
-    with transaction(engine, read_only=True) as database:
-        return _frontiers(database)
-
-
-def _judge_chunk(
-    batch: dict[int, list],  # type: ignore[type-arg]
-    partitions: dict[int, LogPartition],
-    validator: Validator,
-    ranges: dict[int, tuple[int, int]],
-) -> Chunk:
-    observations: list[Incoming] = []
-    dead: list[DeadLetter] = []
-    moves = {}
-    for number, records in batch.items():
-        for record in records:
-            judged = judge(record, partitions[number].id, validator, for_latest=False)
-            if isinstance(judged, Incoming):
-                observations.append(judged)
-            else:
-                dead.append(judged)
-        moves[partitions[number].id] = (ranges[number][0], records[-1].offset + 1)
-    return Chunk(tuple(observations), tuple(dead), moves)
-
-
-def _insert(database: sa.Connection, rows: Sequence[Incoming], moves: dict[int, tuple[int, int]]) -> int:
-    months = {row.observation.timestamp.replace(day=1, hour=0, minute=0, second=0, microsecond=0) for row in rows}
-    for month in sorted(months):
-        _ensure_month(database, month)
-    copy_incoming(database, rows)
-    values = {
-        "partitions": list(moves),
-        "starts": [start for start, _ in moves.values()],
-        "ends": [end for _, end in moves.values()],
-    }
-    return int(database.execute(sql("batch/insert_raw"), values).scalar_one())
-
-
-def _ensure_month(database: sa.Connection, month: datetime) -> None:
-    database.execute(sa.text("select ensure_raw_partition(:month)"), {"month": month})
-
-
-def _frontiers(database: sa.Connection) -> dict[int, int]:
-    rows = database.execute(sa.text("select log_partition, next_offset from raw_frontier"))
-    return {row.log_partition: row.next_offset for row in rows}
-
-
-def _move_frontier(database: sa.Connection, partition: int, offset: int) -> None:
-    database.execute(sql("batch/move_frontier"), {"partition": partition, "offset": offset})
 
 
 def _refuse_cut_logs(
@@ -323,13 +156,13 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
     def bridge() -> None:
         with transaction(engine) as database:
             locks.hold_raw(database)
-            frontier = _frontiers(database).get(partition.id)
+            frontier = frontiers(database).get(partition.id)
             consumed = _consumed(database, partition)
             if frontier is None:
                 frontier = 0
                 if consumed is None and bounds.beginning > 0:  # nobody has read it: it begins where it begins
                     frontier = bounds.beginning
-                    _move_frontier(database, partition.id, frontier)
+                    move_frontier(database, partition.id, frontier)
             if frontier >= bounds.beginning:
                 return
             held = min(max(consumed or 0, frontier), bounds.beginning)
@@ -338,10 +171,9 @@ def _bridge_retention(engine: sa.Engine, partition: LogPartition, bounds: LogBou
                 if start < end:
                     _note_loss(database, partition, start, end, accept_loss=accept_loss)
             span = {"partition": partition.id, "from": frontier, "to": bounds.beginning}
-            for month in database.execute(sql("batch/rescued_months"), span).scalars().all():
-                _ensure_month(database, month)
+            ensure_months(database, database.execute(sql("batch/rescued_months"), span).scalars().all())
             rescued = database.execute(sql("batch/rescue_raw"), span).scalar_one()
-            _move_frontier(database, partition.id, bounds.beginning)
+            move_frontier(database, partition.id, bounds.beginning)
         logger.warning(
             "%s to %d left the log before they were stored; %d observations came out of realtime_data",
             partition.at(frontier), bounds.beginning, rescued,

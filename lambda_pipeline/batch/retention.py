@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
-from lambda_pipeline.batch.raw_data import load_frontiers
+from lambda_pipeline.batch.raw_store import load_frontiers
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.log_partitions import known_partitions
 from lambda_pipeline.stream.client import KafkaConnection

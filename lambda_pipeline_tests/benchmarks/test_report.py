@@ -125,6 +125,19 @@ def test_the_goals_of_the_batch_layer() -> None:
     assert rows[f"{publish}, against the first system's SQL"].ratio == "15.4 times as fast"
 
 
+def test_readers_are_compared_round_by_round() -> None:
+    figures = {"readers.600000.1": [10.0, 20.0, 10.0], "readers.600000.2": [8.0, 10.0, 8.0], "readers.1000.1": [0.5]}
+    figures |= {"readers.1000.2": [1.0], "readers.own": [9.0], "readers.server": [5.0], "readers.locked": [7.0]}
+    assert [(row.what.split(" of ")[0], row.measured, row.ratio) for row in batch_tables.goal_rows(figures)] == [
+        ("1,000 records", "1.00 s", "0.50 times as fast"),
+        ("600,000 records", "8.00 s (8.00 to 10.00)", "1.25 times as fast"),
+    ]
+    assert batch_tables.notes(figures) == [
+        "One reader of 600,000 records takes 9.0 s of processor time in Python and 5.0 s in PostgreSQL; it holds the "
+        "locks that it stores under for 7.0 s."
+    ]
+
+
 def test_a_message_was_served_when_its_position_could_first_be_seen() -> None:
     sent = "0 0 100.0\n1 0 105.0\n0 1 106.0\n0 2 106.5\n"
     samples = {0: [(100.5, 0), (107.0, 2)], 1: [(105.25, 0)]}

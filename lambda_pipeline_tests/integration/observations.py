@@ -12,7 +12,7 @@ from uuid import UUID
 import sqlalchemy as sa
 
 from lambda_pipeline.batch.publish import prepare, swap
-from lambda_pipeline.batch.raw_data import Chunk, store_chunk
+from lambda_pipeline.batch.raw_store import Chunk, store_chunk
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import Observation, ObservationMessage, encode
 from lambda_pipeline.speed.commit import MicroBatch, Move, commit_micro_batch

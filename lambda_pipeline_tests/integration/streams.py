@@ -2,7 +2,8 @@
 
 from kafka import KafkaAdminClient, KafkaProducer, TopicPartition
 
-from lambda_pipeline.batch.raw_data import RawRun, advance_raw_data
+from lambda_pipeline.batch.raw_data import advance_raw_data
+from lambda_pipeline.batch.raw_share import OnProgress, RawRun
 from lambda_pipeline.domain.log import DeadLetter, Incoming, judge
 from lambda_pipeline.domain.observation import ObservationMessage, encode
 from lambda_pipeline.local.processes import wait_until
@@ -20,13 +21,13 @@ from lambda_pipeline_tests.servers import Database
 
 
 class Stream:
-    """A topic of two partitions on the real broker, with the database beside it."""
+    """A topic on the real broker, of two partitions unless told otherwise, with the database beside it."""
 
-    def __init__(self, database: Database, connection: KafkaConnection, name: str) -> None:
+    def __init__(self, database: Database, connection: KafkaConnection, name: str, partitions: int = 2) -> None:
         self.database, self.connection, self.name = database, connection, name
         self.admin = KafkaAdminClient(**connection.client_settings("test"))
         self.producer = KafkaProducer(**connection.client_settings("test"), acks="all")
-        ensure_topic(connection, name, 2)
+        ensure_topic(connection, name, partitions)
 
     def close(self) -> None:
         self.producer.close()
@@ -57,8 +58,11 @@ class Stream:
         )
         return commit_micro_batch(self.database.writer, batch, ZONE)
 
-    def advance(self, *, accept_loss: bool = False) -> RawRun:
-        return advance_raw_data(self.database.writer, self.connection, self.name, accept_loss=accept_loss)
+    def advance(self, *, accept_loss: bool = False, readers: int = 1, on_progress: OnProgress | None = None) -> RawRun:
+        return advance_raw_data(
+            self.database.writer, self.connection, self.name, accept_loss=accept_loss, readers=readers,
+            on_progress=on_progress,
+        )  # fmt: skip
 
     def expire(self, before: int, partition: int = 0) -> None:
         """What retention does: records below an offset are gone."""

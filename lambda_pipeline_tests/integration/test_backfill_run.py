@@ -10,6 +10,7 @@ import pytest
 
 from lambda_pipeline.automation.backfill import run_backfill
 from lambda_pipeline.automation.workers import PROCESS_TAG, signature
+from lambda_pipeline.batch import raw_share
 from lambda_pipeline.batch.assets import ASSET_NAMES
 from lambda_pipeline.batch.survey import Survey, survey
 from lambda_pipeline.domain.catalogue import City
@@ -89,7 +90,19 @@ def test_every_partition_of_every_asset_is_materialized_with_rows_window_and_pos
     assert (raw["records_read"], raw["records_stored"], raw["dead_letters"]) == (
         len(messages) + 1, len(messages), 1,
     )  # fmt: skip
+    assert raw["readers"] == 1, "so few records are not worth a second process"
     assert (hourly["hours_published"], hourly["raw_rows"], hourly["engine"]) == (72, len(messages), "postgres")
+
+
+def test_as_many_readers_as_the_setting_allows_where_there_is_enough_to_read(
+    database: Database, topic: Topic, produce: Produce, jakarta: City, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    messages = some_days(START, 3, PLACES)
+    produce(messages)
+    monkeypatch.setenv("LAMBDA_RAW_READERS", "2")
+    monkeypatch.setattr(raw_share, "LEAST_SHARE", len(messages) // 3)
+    told = run_backfill(jakarta, HISTORY_START, FIRST, UNTIL).assets["raw_data"]
+    assert (told["readers"], told["records_stored"]) == (2, len(messages))
 
 
 def test_the_run_itself_is_kept_as_a_success_of_the_job(

@@ -5,9 +5,12 @@ from dataclasses import replace
 from datetime import date
 
 import pytest
+import sqlalchemy as sa
 
-from lambda_pipeline.batch import raw_data
-from lambda_pipeline.batch.raw_data import RawRun, advance_raw_data, store_chunk
+from lambda_pipeline.batch import raw_share
+from lambda_pipeline.batch.raw_data import advance_raw_data
+from lambda_pipeline.batch.raw_share import RawRun
+from lambda_pipeline.batch.raw_store import store_chunk
 from lambda_pipeline.domain.catalogue import City, Location
 from lambda_pipeline.errors import StaleCatalogueError
 from lambda_pipeline.speed.commit import commit_micro_batch
@@ -70,7 +73,10 @@ def test_what_records_are_judged_by_counts_it_up(database: Database, jakarta: Ci
 
 
 def test_a_change_waits_for_the_commits_and_publishes_under_way(database: Database) -> None:
-    for hold in (locks.hold_publish_shared, locks.hold_publish, locks.hold_raw):
+    def hold_raw_shared(connection: sa.Connection) -> None:
+        locks.hold_raw_shared(connection, [1, 2])
+
+    for hold in (locks.hold_publish_shared, locks.hold_publish, locks.hold_raw, hold_raw_shared):
         done = threading.Event()
 
         def change(name: str = hold.__name__, done: threading.Event = done) -> None:
@@ -139,7 +145,7 @@ def test_a_running_daemon_takes_in_what_is_added(feed: Feed) -> None:
 
 def test_a_run_under_way_takes_in_what_is_added(feed: Feed, monkeypatch: pytest.MonkeyPatch) -> None:
     feed.produce(*(seen(minute, "New Place") for minute in range(10)), *(seen(minute) for minute in range(10)))
-    real = raw_data._judge_chunk
+    real = raw_share._judge_chunk
     judged = []
 
     def judge_slowly(*arguments):  # type: ignore[no-untyped-def]
@@ -149,7 +155,7 @@ def test_a_run_under_way_takes_in_what_is_added(feed: Feed, monkeypatch: pytest.
             add(feed.database, "New Place")
         return found
 
-    monkeypatch.setattr(raw_data, "_judge_chunk", judge_slowly)
+    monkeypatch.setattr(raw_share, "_judge_chunk", judge_slowly)
     run: RawRun = advance_raw_data(feed.database.writer, feed.connection, feed.name)
     assert [len(chunk.observations) for chunk in judged] == [10, 20]
     assert (run.records, run.stored, run.dead_letters) == (20, 20, 0)

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from lambda_pipeline.batch import raw_data
+from lambda_pipeline.batch import raw_share
 from lambda_pipeline.batch.publish import hours_to_publish
-from lambda_pipeline.batch.raw_data import Chunk, RawRun, advance_raw_data, load_frontiers
+from lambda_pipeline.batch.raw_data import advance_raw_data
+from lambda_pipeline.batch.raw_share import RawRun
+from lambda_pipeline.batch.raw_store import Chunk, load_frontiers
 from lambda_pipeline.domain.observation import encode
 from lambda_pipeline.errors import BrokerUnavailableError, LogGapError
 from lambda_pipeline.stream.client import KafkaConnection
@@ -62,10 +64,10 @@ def test_a_run_goes_on_where_the_last_one_stopped(stream: Stream) -> None:
 def test_records_are_stored_in_chunks_that_each_move_the_frontier(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw_data, "CHUNK_RECORDS", 3)
+    monkeypatch.setattr(raw_share, "CHUNK_RECORDS", 3)
     sizes: list[int] = []
     frontiers: list[int] = []
-    real = raw_data.store_chunk
+    real = raw_share.store_chunk
 
     def watched(engine: sa.Engine, chunk: Chunk) -> int | None:
         stored = real(engine, chunk)
@@ -73,7 +75,7 @@ def test_records_are_stored_in_chunks_that_each_move_the_frontier(
         frontiers.append(sum(load_frontiers(engine).values()))
         return stored
 
-    monkeypatch.setattr(raw_data, "store_chunk", watched)
+    monkeypatch.setattr(raw_share, "store_chunk", watched)
     stream.produce(*(seen(minute) for minute in range(10)), partition=0)
     stream.produce(*(seen(minute, "Cinere") for minute in range(10)), partition=1)
     run = stream.advance()
@@ -126,14 +128,14 @@ def test_a_broker_that_is_away_is_named(database: Database) -> None:
 
 def interrupt_first_chunk(monkeypatch: pytest.MonkeyPatch, interruption: Callable[[Chunk], Any]) -> None:
     """Have something happen between the first chunk's reading and its storing."""
-    real, pending = raw_data.store_chunk, [interruption]
+    real, pending = raw_share.store_chunk, [interruption]
 
     def interrupted(engine: sa.Engine, chunk: Chunk) -> int | None:
         if pending:
             pending.pop()(chunk)
         return real(engine, chunk)
 
-    monkeypatch.setattr(raw_data, "store_chunk", interrupted)
+    monkeypatch.setattr(raw_share, "store_chunk", interrupted)
 
 
 def test_a_run_that_another_one_overtook_stores_nothing(stream: Stream, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,8 +151,8 @@ def test_a_run_that_another_one_overtook_stores_nothing(stream: Stream, monkeypa
 def test_a_run_leaves_no_hole_where_another_one_stored_a_part_and_died(
     stream: Stream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(raw_data, "CHUNK_RECORDS", 4)
-    real = raw_data.store_chunk
+    monkeypatch.setattr(raw_share, "CHUNK_RECORDS", 4)
+    real = raw_share.store_chunk
     stream.produce(*(seen(minute) for minute in range(12)))
 
     def store_two_and_die(chunk: Chunk) -> None:
@@ -169,7 +171,7 @@ def test_a_chunk_given_up_for_one_partition_leaves_no_hole_in_the_other(
 ) -> None:
     stream.produce(*(seen(minute) for minute in range(6)), partition=0)
     stream.produce(*(seen(minute, "Cinere") for minute in range(6)), partition=1)
-    real = raw_data.store_chunk
+    real = raw_share.store_chunk
 
     def store_the_other(chunk: Chunk) -> None:
         partition = next(iter(chunk.moves))

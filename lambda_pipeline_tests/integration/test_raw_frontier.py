@@ -5,9 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from lambda_pipeline.batch import raw_data
+from lambda_pipeline.batch import raw_store
 from lambda_pipeline.batch.publish import hours_to_publish
-from lambda_pipeline.batch.raw_data import import_observations, load_frontiers, store_chunk
+from lambda_pipeline.batch.raw_data import import_observations
+from lambda_pipeline.batch.raw_store import load_frontiers, store_chunk
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -117,20 +118,20 @@ def test_of_runs_at_the_same_time_one_stores_and_the_others_give_up(database: Da
     assert database.scalar("select sum(rows) from raw_hours") == 40
 
 
-@pytest.mark.parametrize("step", ["_insert", "insert_dead_letters", "_move_frontier"])
+@pytest.mark.parametrize("step", ["copy_incoming", "insert_copied", "insert_dead_letters", "move_frontier"])
 def test_a_chunk_that_fails_at_any_step_leaves_nothing(
     database: Database, log: MemoryLog, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     log.append(seen(0), MALFORMED)
     before = contents(database)
-    real = getattr(raw_data, step)
+    real = getattr(raw_store, step)
 
     def fails(*args: object) -> None:
         real(*args)
         raise RuntimeError("the process dies here")
 
     with monkeypatch.context() as patch:
-        patch.setattr(raw_data, step, fails)
+        patch.setattr(raw_store, step, fails)
         with pytest.raises(RuntimeError, match="dies here"):
             log.store()
     assert contents(database) == before

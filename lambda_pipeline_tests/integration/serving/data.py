@@ -10,7 +10,7 @@ import pandas as pd
 
 from lambda_pipeline.batch.days import compute_days
 from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
-from lambda_pipeline.batch.raw_data import Chunk, store_chunk
+from lambda_pipeline.batch.raw_store import Chunk, store_chunk
 from lambda_pipeline.domain.log import DeadLetter, Incoming
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.speed.commit import MicroBatch, Move, commit_micro_batch

@@ -13,7 +13,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from lambda_pipeline.batch import raw_data
 from lambda_pipeline.batch.days import DayTable
 from lambda_pipeline.batch.publish import hours_to_publish, prepare, swap
-from lambda_pipeline.batch.raw_data import Chunk
+from lambda_pipeline.batch.raw_store import Chunk
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline.errors import DatabaseUnavailableError
 from lambda_pipeline.storage.engine import Timeouts, is_conflict, make_engine, session, transaction

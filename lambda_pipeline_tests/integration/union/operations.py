@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from lambda_pipeline.batch.days import DayTable, compute_days
 from lambda_pipeline.batch.publish import prepare, swap
-from lambda_pipeline.batch.raw_data import Chunk, import_observations, store_chunk
+from lambda_pipeline.batch.raw_data import import_observations
+from lambda_pipeline.batch.raw_store import Chunk, store_chunk
 from lambda_pipeline.domain.observation import Observation
 from lambda_pipeline.errors import StaleOffsetsError
 from lambda_pipeline.speed.commit import MicroBatch, commit_micro_batch
