@@ -287,6 +287,21 @@ def test_all_hours_again_out_of_the_archive(database: Database, log: MemoryLog, 
     assert results(database) == before
 
 
+def test_what_raw_data_still_holds_needs_no_archive(database: Database, in_a_folder: Archive) -> None:
+    """Hours below the floor and above it are prepared together: only those below it come out of a file."""
+    early, day = datetime(2025, 5, 31, 20, tzinfo=UTC), date(2025, 6, 1)
+    log = MemoryLog(database)
+    log.append(seen(1, "Krukut", aqi=1, hour=early), seen(2, "Krukut", aqi=2))
+    log.store()
+    publish(database, early, HOUR)
+    archived(in_a_folder, day)
+    assert drop(database, in_a_folder, datetime(2025, 7, 10, tzinfo=UTC)).dropped == ["2025-05"]
+    assert stale(database, DAY, DAY_AFTER) == [(DAY, 1)]
+    before = results(database)
+    assert republish(database, in_a_folder, everything=True, days=(day, DAY_AFTER)) == 2
+    assert results(database) == before
+
+
 def test_checks_know_the_floor(database: Database, log: MemoryLog, dropped: Archive) -> None:
     days, clock = (DAY, DAY_AFTER), CityClock(ZONE)
     for name in ("hourly_counts", "raw_values", "union"):
