@@ -47,7 +47,7 @@ def gather_hours(connection: sa.Connection, store: Store, hours: Sequence[dateti
     """
     run_script(connection, sql_text("archive/create_dropped"))
     start, end = min(hours), max(hours) + timedelta(hours=1)
-    for manifest in manifests_of(connection, hours):
+    for manifest in manifests_of(connection, [hour for hour in hours if hour < floor]):
         copy_rows(connection, below(read_day(store, manifest), min(floor, end), start))
     if end > floor:
         values = {"start_at": start, "end_at": end, "floor_at": floor, "day": None}
@@ -66,6 +66,8 @@ def manifests_of(connection: sa.Connection, hours: Sequence[datetime]) -> list[M
     """The archives of the city days of hours. Raises ArchiveNeededError where a day has none that can be relied on."""
     query = sa.text("select distinct city_date from raw_hours where hour_start = any(:hours) order by city_date")
     days = list(connection.execute(query, {"hours": list(hours)}).scalars())
+    if not days:
+        return []
     found = {one.city_date: one for one in load_manifests(connection, days[0], days[-1] + timedelta(days=1))}
     lost = [day for day in days if day not in found]
     if lost:

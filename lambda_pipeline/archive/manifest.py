@@ -16,8 +16,9 @@ from lambda_pipeline.storage.sql import sql
 
 SCHEMA_VERSION = 1
 """Of the files that this version writes; it reads all up to it."""
-LEFT_FOR = timedelta(days=1)
-"""How long a file that no manifest names is kept: nobody writes or reads one for that long."""
+LEFT_FOR = timedelta(days=8)
+"""How long a file that no manifest names is kept: nobody writes or reads one for so long, and no dump of the database
+that names it is to be restored any more, being older than what Kafka keeps."""
 
 
 @dataclass(frozen=True, slots=True)

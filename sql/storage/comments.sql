@@ -30,7 +30,7 @@ begin
             ('daemons', 'A row for each ingest and speed that runs or ran lately. Written by itself, every ten seconds.'),
             ('raw_archives', 'The manifest of the archive: which file is a day''s. A file without a row here does not exist for anybody. Written by raw_archive.'),
             ('raw_floor', 'From where on raw_data still has its rows; what is older is in the archive alone. Written by drop_raw_month, for the maintenance job.'),
-            ('archive_leftovers', 'Files that no manifest names: being written, replaced, or of a run that died. Removed a day later, by the next run of raw_archive.'),
+            ('archive_leftovers', 'Files that no manifest names: being written, replaced, or of a run that died. Removed eight days later, by the next run of raw_archive.'),
             ('catch_up', 'Days with something stale, and how often they were tried. Written by the sensor stale_hours.'),
             ('realtime_data', 'The speed layer''s observations: those that no publish has taken over. Written by speed; a publish removes them.'),
             ('realtime_hourly', 'Sums of realtime_data per hour and location. Written with it.'),

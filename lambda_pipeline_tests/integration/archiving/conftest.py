@@ -5,12 +5,15 @@ from pathlib import Path
 import pytest
 
 from lambda_pipeline.archive.archive import Archive
-from lambda_pipeline_tests.integration.archiving.days import PLACES
+from lambda_pipeline.batch.raw_retention import RetentionRun
+from lambda_pipeline_tests.integration.archiving.days import PLACES, archived
+from lambda_pipeline_tests.integration.archiving.months import drop, judge_anew
 from lambda_pipeline_tests.integration.object_store import Where, in_folder
 from lambda_pipeline_tests.integration.observations import (
     HOUR,
     NEXT_HOUR,
     MemoryLog,
+    publish,
     seen,
 )
 from lambda_pipeline_tests.servers import Database
@@ -45,3 +48,14 @@ def log(database: Database) -> MemoryLog:
                 )  # fmt: skip
     made.store()
     return made
+
+
+@pytest.fixture
+def dropped(database: Database, log: MemoryLog, in_a_folder: Archive) -> Archive:
+    """The log's month, published, archived and dropped."""
+    log.consume()
+    publish(database, HOUR, NEXT_HOUR)
+    archived(in_a_folder)
+    assert drop(database, in_a_folder) == RetentionRun(["2025-06"], {})
+    judge_anew(database, log)
+    return in_a_folder

@@ -10,19 +10,26 @@ import sqlalchemy as sa
 from lambda_pipeline.archive.archive import Archive
 from lambda_pipeline.batch.archive import disagreement
 from lambda_pipeline.batch.checks import look
-from lambda_pipeline.batch.partitions import Days
 from lambda_pipeline.batch.publish import hours_to_publish, publish_hours
 from lambda_pipeline.batch.raw_data import import_observations
-from lambda_pipeline.batch.raw_retention import RetentionRun, drop_archived_months, refuse_short
+from lambda_pipeline.batch.raw_retention import RetentionRun, refuse_short
 from lambda_pipeline.domain.city_time import CityClock
 from lambda_pipeline.errors import ArchiveNeededError, ImportRefusedError, SettingsError
-from lambda_pipeline.ingestion.redrive import AS_IT_IS, Fate, Fix, Retried, retry_letters
-from lambda_pipeline.storage.dead_letters import Choice
+from lambda_pipeline.ingestion.redrive import AS_IT_IS, Fate, Fix
 from lambda_pipeline.storage.deployment import load_deployment
 from lambda_pipeline.storage.engine import transaction
 from lambda_pipeline.storage.floor import raw_floor
-from lambda_pipeline.stream.topic import Topic
 from lambda_pipeline_tests.integration.archiving.days import PLACES, archived, change, rows_of, stale, visible
+from lambda_pipeline_tests.integration.archiving.months import (
+    FLOOR,
+    LATER,
+    RETENTION,
+    drop,
+    judge_anew,
+    republish,
+    results,
+    retry,
+)
 from lambda_pipeline_tests.integration.observations import (
     DAY,
     DAY_AFTER,
@@ -40,60 +47,7 @@ from lambda_pipeline_tests.servers import Database
 
 pytestmark = pytest.mark.integration
 
-RETENTION = timedelta(days=30)
-LATER = datetime(2025, 9, 1, tzinfo=UTC)
-FLOOR = datetime(2025, 7, 1, tzinfo=UTC)
 RESULTS = ("batch_aggregations", "city_hourly")
-
-
-def drop(database: Database, archive: Archive, now: datetime = LATER) -> RetentionRun:
-    return drop_archived_months(database.writer, archive, RETENTION, now)
-
-
-def results(database: Database) -> list[tuple[object, ...]]:
-    return [
-        tuple(row)
-        for row in database.rows(
-            "select hour_start, location, data_points_count, aqi_sum, aqi_count, min_aqi, max_aqi, traffic_sum, "
-            "speed_sum_m_h, min_speed, max_speed, ratio_sum_ppb, min_ratio, max_ratio, expected_count, is_peak_hour "
-            "from batch_aggregations where hour is not null order by 1, 2"
-        )
-    ]
-
-
-def republish(
-    database: Database, archive: Archive | None, *, everything: bool = False, days: Days = (DAY, DAY_AFTER)
-) -> int:
-    hours = hours_to_publish(database.writer, *days, everything=everything)
-    store = None if archive is None else archive.store
-    return publish_hours(database.writer, hours, ZONE, "again", archive=store).hours
-
-
-def retry(database: Database, archive: Archive | None, fix: Fix = AS_IT_IS, *ids: int) -> list[Retried]:
-    """`dead-letters retry`, of which nothing is to reach Kafka."""
-
-    def send(records: object) -> object:
-        raise AssertionError(f"sent to Kafka: {records}")
-
-    topic = Topic("observations", MemoryLog(database)._log_id, (0,))
-    merge = None if archive is None else archive.merge
-    return list(retry_letters(database.writer, Choice(ids or None), fix, send, topic, merge))  # type: ignore[arg-type]
-
-
-def judge_anew(database: Database, log: MemoryLog) -> None:
-    with transaction(database.writer) as connection:
-        log.validator = load_deployment(connection).validator()
-
-
-@pytest.fixture
-def dropped(database: Database, log: MemoryLog, in_a_folder: Archive) -> Archive:
-    """The log's month, published, archived and dropped."""
-    log.consume()
-    publish(database, HOUR, NEXT_HOUR)
-    archived(in_a_folder)
-    assert drop(database, in_a_folder) == RetentionRun(["2025-06"], {})
-    judge_anew(database, log)
-    return in_a_folder
 
 
 def test_an_archived_month_is_dropped(database: Database, log: MemoryLog, in_a_folder: Archive) -> None:
@@ -284,6 +238,21 @@ def test_all_hours_again_out_of_the_archive(database: Database, log: MemoryLog, 
     assert results(database) == before
     with pytest.raises(ArchiveNeededError, match="LAMBDA_ARCHIVE_URL"):
         republish(database, None, everything=True)
+    assert results(database) == before
+
+
+def test_what_raw_data_still_holds_needs_no_archive(database: Database, in_a_folder: Archive) -> None:
+    """Hours below the floor and above it are prepared together: only those below it come out of a file."""
+    early, day = datetime(2025, 5, 31, 20, tzinfo=UTC), date(2025, 6, 1)
+    log = MemoryLog(database)
+    log.append(seen(1, "Krukut", aqi=1, hour=early), seen(2, "Krukut", aqi=2))
+    log.store()
+    publish(database, early, HOUR)
+    archived(in_a_folder, day)
+    assert drop(database, in_a_folder, datetime(2025, 7, 10, tzinfo=UTC)).dropped == ["2025-05"]
+    assert stale(database, DAY, DAY_AFTER) == [(DAY, 1)]
+    before = results(database)
+    assert republish(database, in_a_folder, everything=True, days=(day, DAY_AFTER)) == 2
     assert results(database) == before
 
 

@@ -11,12 +11,14 @@ from lambda_pipeline.archive.place import Place
 from lambda_pipeline.batch.archived import ArchiveSource
 from lambda_pipeline.batch.engines.duckdb import DuckdbEngine
 from lambda_pipeline.batch.engines.engine import ArchiveEngine
+from lambda_pipeline.batch.engines.spark import SparkEngine
 from lambda_pipeline.batch.publish import hours_to_publish, prepare
 from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline_tests.servers import Database
 
 ENGINES: Mapping[str, Callable[[], ArchiveEngine]] = {
     "duckdb": lambda: DuckdbEngine(memory_mb=256),
+    "spark": lambda: SparkEngine("local[2]", memory_mb=1024),
 }
 ALL = date(2000, 1, 1), date(2100, 1, 1)
 _PREPARED = ("prepared_aggregations", "prepared_cities", "prepared_frontiers")

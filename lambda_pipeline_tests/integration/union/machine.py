@@ -1,31 +1,36 @@
-"""Producers, speed consumers, raw_data runs, imports and publishers, in any order and at each other's moments."""
+"""Producers, speed consumers, raw_data runs, imports and publishers, in any order."""
 
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date, datetime
 from typing import Any
 from zoneinfo import ZoneInfo
 
+import pytest
 import sqlalchemy as sa
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from lambda_pipeline.archive.archive import Archive
+from lambda_pipeline.archive.manifest import stale_archives
+from lambda_pipeline.archive.place import Place
+from lambda_pipeline.archive.store import Store
 from lambda_pipeline.batch import raw_data
 from lambda_pipeline.batch.days import DayTable
 from lambda_pipeline.batch.publish import hours_to_publish, prepare, swap
 from lambda_pipeline.batch.raw_store import Chunk
-from lambda_pipeline.domain.observation import ObservationMessage
-from lambda_pipeline.errors import DatabaseUnavailableError
-from lambda_pipeline.storage.engine import Timeouts, is_conflict, make_engine, session, transaction
+from lambda_pipeline.domain.log import DeadLetter
+from lambda_pipeline.domain.observation import TOO_LATE, InvalidObservationError, ObservationMessage, decode
+from lambda_pipeline.speed.commit import MicroBatch
+from lambda_pipeline.storage.deployment import load_deployment
+from lambda_pipeline.storage.engine import session, transaction
 from lambda_pipeline.storage.log_partitions import import_partition
 from lambda_pipeline.stream.reader import LogBounds
-from lambda_pipeline_tests.integration.observations import LAYER_TABLES, MALFORMED, ZONE, MemoryLog, observed, seen
-from lambda_pipeline_tests.integration.union.model import STALE, Key, Model, Position, Prepared, key_of
-from lambda_pipeline_tests.integration.union.moments import DiedError, Moments, Way
+from lambda_pipeline_tests.integration.observations import APPENDED, LAYER_TABLES, MALFORMED, ZONE, MemoryLog, seen
+from lambda_pipeline_tests.integration.union.model import STALE, Key, Late, Model, Position, Prepared, Row
 from lambda_pipeline_tests.integration.union.operations import (
     Operation,
     apply,
-    apply_with,
     computing,
     consuming,
     importing,
@@ -33,13 +38,15 @@ from lambda_pipeline_tests.integration.union.operations import (
     publishing,
     storing,
 )
-from lambda_pipeline_tests.integration.union.reading import everything, found, wanted
+from lambda_pipeline_tests.integration.union.reading import archived_rows, everything, found, late_letters, wanted
 from lambda_pipeline_tests.servers import Database
 
-HOURS = [  # two neighbours in two city days, and one days before, at a peak and in another month
-    datetime.fromisoformat(text) for text in ("2025-06-02T16:00Z", "2025-06-02T17:00Z", "2025-05-31T23:00Z")
+HOURS = [  # two neighbours in two city days, and one at a peak of the first of them, but in another month of UTC
+    datetime.fromisoformat(text) for text in ("2025-06-01T16:00Z", "2025-06-01T17:00Z", "2025-05-31T23:00Z")
 ]
-DAYS = (date(2025, 6, 1), date(2025, 6, 4))
+DAYS = (date(2025, 6, 1), date(2025, 6, 3))
+ARCHIVE_TABLES = ("raw_archives", "archive_leftovers", "raw_floor")
+MONTHS = "select inhrelid::regclass::text from pg_inherits where inhparent = 'raw_data'::regclass order by 1"
 DAY_TABLES: tuple[DayTable, ...] = ("daily_aggregations", "peak_hours_analysis", "peak_hours")
 PLACES = ["Krukut", "Cinere"]
 MOST_PARTITIONS = 3
@@ -60,46 +67,33 @@ LOGS = st.sampled_from([1, 1, 1, 2])  # the present topic, or the one before
 SESSIONS = st.sampled_from([0, 1])
 CONSUMERS = st.sampled_from([0, 1, 2])
 KINDS = st.sampled_from(["consume", "store", "import", "publish", "compute"])
-# About as many as an operation has: of a swap there are more than of a commit.
-MOMENTS = {"consume": 6, "store": 7, "import": 9, "publish": 24, "compute": 4}
-WAYS: st.SearchStrategy[Way] = st.sampled_from(["raises", "vanishes", "within a statement", "after the commit"])
 
 
-@dataclass(frozen=True)
-class Scene:
-    """What was produced, and what became of it, before the transaction to which something happens at a moment."""
-
-    messages: list[ObservationMessage]
-    partition: int
-    before: list[str]
-    moment: int
-
-
-SCENES = st.builds(Scene, FEW_MESSAGES, PARTITIONS, st.lists(KINDS, max_size=2), st.integers(0, 23))
-
-
-class Union(RuleBasedStateMachine):
-    """The platform beside the model of it."""
+class Platform(RuleBasedStateMachine):
+    """It, beside the model of it."""
 
     database: Database
-    moments: Moments  # of the database's writer
+    place: Place  # of the archive
 
     def __init__(self) -> None:
         super().__init__()
         with transaction(self.database.owner) as connection:
-            tables = ", ".join((*LAYER_TABLES, "log_partitions"))
+            tables = ", ".join((*LAYER_TABLES, *ARCHIVE_TABLES, "log_partitions"))
             connection.execute(sa.text(f"truncate {tables} restart identity"))
-            self.model = Model(import_partition(connection).id)
+            for (month,) in everything(connection, MONTHS):
+                connection.execute(sa.text(f"drop table {month}"))
+            deployment = load_deployment(connection)
+            self.model = Model(import_partition(connection).id, deployment.catalogue_version)
+        self.validator = deployment.validator()  # without a floor
         self.logs = [MemoryLog(self.database, partitions=2)]
-        self.keys_of: dict[Position, Key] = {}  # every valid record ever produced or imported
+        self.keys_of: dict[Position, Key] = {}  # every valid record ever produced
+        self.late: set[Position] = set()  # those that ever were dead letters because they came too late
+        self.files: dict[date, tuple[int, dict[Key, Row]]] = {}  # by day: version, and what the file holds
         self.believed: list[dict[int, int]] = [{}, {}, {}]  # the offsets that each of three consumers goes on from
         self.chunks: list[Chunk] = []  # read by raw_data runs, and not stored yet
         self.prepared = [Prepared(), Prepared()]
         self.open = ExitStack()
         self.sessions = [self.open.enter_context(session(self.database.writer)) for _ in self.prepared]
-        impatient = Timeouts(lock=0.05)
-        self.others = make_engine(self.database.url(), "others", impatient)
-        self.open.callback(self.others.dispose)
 
     def teardown(self) -> None:
         self.open.close()
@@ -136,15 +130,15 @@ class Union(RuleBasedStateMachine):
     @rule(consumer=CONSUMERS, counts=COUNTS, back=LOGS)
     def consume(self, consumer: int, counts: tuple[int, ...], back: int) -> None:
         """One of three consumers commits; it is a zombie where another one went on."""
-        log = self.logs[-min(back, len(self.logs))]
+        log = self._log(back)
         believed = self.believed[consumer]
         ranges = {
             number: (start, min(start + counts[number], log.end(number)))
             for number, partition in log.partitions.items()
             if (start := believed.get(partition.id, 0)) < log.end(number) and counts[number]
         }
-        batch = log.micro_batch(ranges)
-        if self._do(consuming(batch)) == STALE:
+        batch = self._batch(log, ranges)
+        if self._do(consuming(batch, self._late(batch.dead_letters))) == STALE:
             self.believed[consumer] = dict(self.model.offsets)
         else:
             believed |= {move.partition.id: move.next for move in batch.moves}
@@ -154,7 +148,7 @@ class Union(RuleBasedStateMachine):
     @rule(counts=COUNTS, back=LOGS, on=st.booleans())
     def read_a_chunk(self, counts: tuple[int, ...], back: int, on: bool) -> None:
         """A run reads from the frontiers, or on from what it read before, whatever became of that."""
-        log = self.logs[-min(back, len(self.logs))]
+        log = self._log(back)
         starts = {number: self.model.frontier.get(partition.id, 0) for number, partition in log.partitions.items()}
         if on and self.chunks:
             ends = {partition: end for partition, (_, end) in self.chunks[-1].moves.items()}
@@ -162,20 +156,20 @@ class Union(RuleBasedStateMachine):
         ranges = {number: (start, min(start + counts[number], log.end(number))) for number, start in starts.items()}
         ranges = {number: (start, end) for number, (start, end) in ranges.items() if start < end}
         if ranges:
-            self.chunks.append(log.chunk(ranges))
+            self.chunks.append(self._chunk(log, ranges))
 
     @precondition(lambda self: self.chunks)
     @rule(data=st.data())
     def store_a_chunk(self, data: st.DataObject) -> None:
         """A run stores what it read, maybe long after and maybe after another run did."""
-        self._do(storing(self.chunks.pop(data.draw(st.integers(0, len(self.chunks) - 1)))))
+        self._store(self.chunks.pop(data.draw(st.integers(0, len(self.chunks) - 1))))
 
     @rule(counts=COUNTS)
     def advance(self, counts: tuple[int, ...]) -> None:
         pending, self.chunks = self.chunks, []
         self.read_a_chunk(counts, 1, False)
         for chunk in self.chunks:
-            self._do(storing(chunk))
+            self._store(chunk)
         self.chunks = pending
 
     @rule(messages=st.lists(MESSAGES, min_size=4, max_size=6), counts=COUNTS, overtaking=COUNTS)
@@ -189,7 +183,7 @@ class Union(RuleBasedStateMachine):
         self.read_a_chunk(counts, 1, True)
         self.advance(overtaking)
         for chunk in self.chunks:
-            self._do(storing(chunk))
+            self._store(chunk)
         self.chunks = pending
 
     @rule(data=st.data(), number=SESSIONS)
@@ -210,7 +204,7 @@ class Union(RuleBasedStateMachine):
 
     @rule(number=SESSIONS, hours=st.lists(st.sampled_from(HOURS), min_size=1, unique=True))
     def prepare_hours(self, number: int, hours: list[datetime]) -> None:
-        prepare(self.sessions[number], hours, ZONE)
+        prepare(self.sessions[number], hours, ZONE, None, Store(self.place))
         self.prepared[number] = self.model.prepare(hours)
 
     @rule(number=SESSIONS, data=st.data())
@@ -266,86 +260,6 @@ class Union(RuleBasedStateMachine):
         moved = swap(self.sessions[number], hour, ZONE, "test")
         assert moved == self.model.swap(self.prepared[number], hour)
 
-    # ------------------------------------------------------------ moments
-
-    @rule(kind=KINDS, scene=SCENES, way=WAYS)
-    def die(self, kind: str, scene: Scene, way: Way) -> None:
-        """Between two statements, in the middle of one, or when it has committed and could not say so."""
-        self._play(scene)
-        operation = self._operation(kind, scene.messages)
-        try:
-            with self.moments.dying(way, scene.moment % MOMENTS[kind]):
-                result = operation.run(self.database.writer)
-        except (DiedError, DatabaseUnavailableError):
-            if self.moments.committed == len(operation.transactions):
-                apply(operation, self.model)
-        else:
-            assert result == apply(operation, self.model)
-
-    @rule(scene=SCENES, way=WAYS)
-    def die_while_committing(self, scene: Scene, way: Way) -> None:
-        self.die("consume", scene, way)
-
-    @rule(scene=SCENES, way=WAYS)
-    def die_while_publishing(self, scene: Scene, way: Way) -> None:
-        self.die("publish", scene, way)
-
-    @rule(kind=KINDS, scene=SCENES, other=KINDS)
-    def come_between(self, kind: str, scene: Scene, other: str) -> None:
-        """Between two statements of a transaction somebody does something else, unless a lock is in the way.
-
-        What comes of it must be what comes of the two after one another, in one order or the other.
-        """
-        if {kind, other} in ({"import"}, {"import", "store"}, {"compute"}):  # they take turns, and try for seconds
-            other = "store" if kind == "store" else "publish"
-        self._play(scene)
-        first, second = self._operation(kind, scene.messages), self._operation(other, scene.messages[::-1])
-        others: list[Any] = []
-        with self.moments.at(scene.moment % MOMENTS[kind], lambda _: self._try(second, others)):
-            result = first.run(self.database.writer)
-        self._settle(first, second if others else None, (result, others[0] if others else None))
-
-    @rule(scene=SCENES, other=KINDS)
-    def come_between_a_commit(self, scene: Scene, other: str) -> None:
-        self.come_between("consume", scene, other)
-
-    @rule(scene=SCENES, other=KINDS)
-    def come_between_a_store(self, scene: Scene, other: str) -> None:
-        self.come_between("store", scene, other)
-
-    @rule(scene=SCENES, other=KINDS)
-    def come_between_a_publish(self, scene: Scene, other: str) -> None:
-        self.come_between("publish", scene, other)
-
-    @rule(scene=SCENES, other=st.sampled_from(["store", "import"]))
-    def come_between_a_prepare(self, scene: Scene, other: str) -> None:
-        self.come_between("publish", replace(scene, moment=scene.moment % 4), other)
-
-    def _play(self, scene: Scene) -> None:
-        self.produce(scene.messages, scene.partition)
-        for kind in scene.before:
-            self._do(self._operation(kind, scene.messages))
-
-    def _try(self, operation: Operation, results: list[Any]) -> None:
-        try:
-            results.append(operation.run(self.others))
-        except sa.exc.DBAPIError as error:
-            if not is_conflict(error):
-                raise
-
-    def _settle(self, first: Operation, second: Operation | None, results: tuple[Any, Any]) -> None:
-        """Go on with the order of the two that explains what the tables hold."""
-        with transaction(self.database.reader, "REPEATABLE READ", read_only=True) as connection:
-            held = found(connection)
-        tried = []
-        for number in range(len(first.transactions) + 1 if second else 1):
-            model = self.model.copy()
-            tried.append((apply_with(first, second, number, model), wanted(model, _city_hour)))
-            if tried[-1] == (results, held):
-                self.model = model
-                return
-        raise AssertionError(f"in no order does this come of it: {(results, held)}, but one of {tried}")
-
     # ------------------------------------------------------------ what the rules do
 
     def _do(self, operation: Operation) -> Any:
@@ -353,28 +267,58 @@ class Union(RuleBasedStateMachine):
         assert result == apply(operation, self.model)
         return result
 
-    def _operation(self, kind: str, messages: list[ObservationMessage] | None = None) -> Operation:
-        """The rest of the present topic, or what the messages say."""
-        log, messages = self.logs[-1], messages or []
+    def _operation(self, kind: str, messages: list[ObservationMessage] | None = None, back: int = 1) -> Operation:
+        """The rest of a topic, or what the messages say."""
+        log, messages = self._log(back), messages or []
         if kind in ("consume", "store"):
             passed = self.model.offsets if kind == "consume" else self.model.frontier
             ranges = {n: (passed.get(p.id, 0), log.end(n)) for n, p in log.partitions.items()}
-            return consuming(log.micro_batch(ranges)) if kind == "consume" else storing(log.chunk(ranges))
+            if kind == "consume":
+                batch = self._batch(log, ranges)
+                return consuming(batch, self._late(batch.dead_letters))
+            chunk = self._chunk(log, ranges)
+            return storing(chunk, self._late(chunk.dead_letters))
         if kind == "import":
-            return self._importing(messages)
+            return importing([self.validator.validate(one, APPENDED) for one in self._acceptable(messages)])
         if kind == "publish":
-            return publishing(messages[0].timestamp.replace(minute=0))
-        return computing(DAY_TABLES[messages[0].timestamp.minute % len(DAY_TABLES)], DAYS)
+            return publishing(messages[0].timestamp.replace(minute=0), self.place)
+        if kind == "compute":
+            return computing(DAY_TABLES[messages[0].timestamp.minute % len(DAY_TABLES)], DAYS)
+        raise KeyError(kind)
 
-    def _importing(self, messages: list[ObservationMessage]) -> Operation:
-        done = importing(observed(self.database, *messages))
+    def _log(self, back: int) -> MemoryLog:
+        """The present topic, or the one before; judged by what is known now."""
+        log = self.logs[-min(back, len(self.logs))]
+        if log.validator.raw_floor != self.model.floor:
+            with transaction(self.database.writer) as connection:
+                log.validator = load_deployment(connection).validator()
+        return log
 
-        def noted(model: Model, _: Any) -> int | None:
-            stored, rows = done.transactions[0](model, None)
-            self.keys_of |= {(one.log_partition, one.log_offset): key_of(one.observation) for one in rows}
-            return stored
+    def _batch(self, log: MemoryLog, ranges: dict[int, tuple[int, int]]) -> MicroBatch:
+        return replace(log.micro_batch(ranges), catalogue_version=self.model.catalogue_version)
 
-        return Operation(done.run, (noted,))
+    def _chunk(self, log: MemoryLog, ranges: dict[int, tuple[int, int]]) -> Chunk:
+        return replace(log.chunk(ranges), catalogue_version=self.model.catalogue_version)
+
+    def _store(self, chunk: Chunk) -> None:
+        self._do(storing(chunk, self._late(chunk.dead_letters)))
+
+    def _late(self, letters: tuple[DeadLetter, ...]) -> Late:
+        """What is observed in those that were valid if a month were not dropped."""
+        return {
+            letter[:2]: self.validator.validate(decode(letter.payload), letter.appended_at)
+            for letter in letters
+            if letter.error.startswith(TOO_LATE)
+        }
+
+    def _acceptable(self, messages: list[ObservationMessage]) -> list[ObservationMessage]:
+        """The lines of a file that are not rejected: those of before the floor are."""
+        accepted = [one for one in messages if not self.model.is_below(one.timestamp)]
+        for one in messages:
+            if one not in accepted:
+                with pytest.raises(InvalidObservationError, match=TOO_LATE):
+                    self._log(1).validator.validate(one, APPENDED)
+        return accepted
 
     # ------------------------------------------------------------ after every step
 
@@ -383,25 +327,44 @@ class Union(RuleBasedStateMachine):
         """By the positions that the database says were taken in, and by the model; stale is what the model says."""
         with transaction(self.database.reader, "REPEATABLE READ", read_only=True) as connection:
             held = found(connection)
+            self.late |= late_letters(connection)
             observations = everything(connection, "select location, timestamp from served_observations")
             below = everything(
                 connection,
                 "select r.location, r.timestamp from realtime_data r join batch_coverage c "
                 "on c.hour_start = r.hour_start and c.log_partition = r.log_partition and r.log_offset < c.next_offset",
             )
+        observations += self._served_from_the_archive(held)
         assert not below, "a covered row is left in the speed layer"
         assert len(observations) == len(set(observations)), "an observation is served twice"
         assert set(observations) == {
             key
-            for (partition, offset), key in self.keys_of.items()
+            for (partition, offset), key in (self.keys_of | self.model.imported).items()
+            if (partition, offset) not in self.late
             if offset < held["offsets"].get(partition, 0)
             or offset < held["coverage"].get((key[1].replace(minute=0), partition), 0)
         }
-        expected = wanted(self.model, _city_hour)
+        expected = wanted(self.model, city_hour)
         for name, contents in held.items():
             assert contents == expected[name], name
         assert {hour.hour_start for hour in hours_to_publish(self.database.reader, *DAYS)} == self.model.stale()
+        assert {one.day for one in stale_archives(self.database.reader, *DAYS)} == self.model.stale_archives()
+
+    def _served_from_the_archive(self, held: dict[str, Any]) -> list[Key]:
+        """What raw_data does not hold any more, and a publish covers. Looks into the files that are new."""
+        archive = Archive(self.database.reader, self.place)
+        for day, one in self.model.archives.items():
+            if self.files.get(day, (0,))[0] != one.version:
+                self.files[day] = one.version, archived_rows(archive, day)
+                assert self.files[day][1] == one.rows, day
+        return [
+            key
+            for _, rows in self.files.values()
+            for key, row in rows.items()
+            if held["floor"] is not None and key[1] < held["floor"]
+            if row.position[1] < held["coverage"].get((row.hour, row.position[0]), 0)
+        ]
 
 
-def _city_hour(hour: datetime) -> int:
+def city_hour(hour: datetime) -> int:
     return hour.astimezone(ZoneInfo(ZONE)).hour

@@ -2,13 +2,15 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from statistics import fmean
 from typing import Any
 
 import sqlalchemy as sa
 
+from lambda_pipeline.archive.archive import Archive
 from lambda_pipeline.domain.air_quality import AQI_BANDS, UNKNOWN_CATEGORY, aqi_category
+from lambda_pipeline.domain.observation import TOO_LATE
 from lambda_pipeline.domain.traffic import TRAFFIC_LEVELS, traffic_level_name
 from lambda_pipeline.storage.sql import sql
 from lambda_pipeline_tests.integration.union.model import Key, Model, Row
@@ -37,6 +39,12 @@ _QUERIES = {
     "served_daily": "select date, location, avg_aqi, avg_traffic, data_points_count, aqi_count, min_aqi, max_aqi, "
     "traffic_count, min_traffic, max_traffic from served_daily",
 }
+_KEY = ("location", "timestamp")
+_ROW = (
+    "log_partition", "log_offset", "hour_start", "city_date", "aqi_value", "traffic_level", "current_speed",
+    "congestion_ratio",
+)  # fmt: skip
+_LATE = f"select log_partition, log_offset from dead_letters where starts_with(error, '{TOO_LATE}')"
 _ALL_DAYS = date(2000, 1, 1), date(2100, 1, 1)
 _PEAK_CITY_HOURS = {*range(6, 10), *range(16, 20)}
 
@@ -50,6 +58,12 @@ def found(connection: sa.Connection) -> dict[str, Any]:
         "frontier": dict(everything(connection, "select log_partition, next_offset from raw_frontier")),
         "coverage": {row[:2]: row[2] for row in everything(connection, "select * from batch_coverage")},
         "dead": set(everything(connection, "select log_partition, log_offset from dead_letters")),
+        "late": everything(connection, f"{_LATE} and retried_at is null order by id"),
+        "floor": connection.execute(sa.text("select max(floor_at) from raw_floor")).scalar(),
+        "archives": {
+            row[0]: (*row[1:3], {int(key): end for key, end in row[3].items()})
+            for row in everything(connection, "select city_date, version, rows, covered from raw_archives")
+        },
         **{name: sorted(everything(connection, query), key=str) for name, query in _QUERIES.items()},
         **{name: sorted(rows, key=str) for name, rows in _served_figures(connection).items()},
     }
@@ -95,7 +109,12 @@ def wanted(model: Model, city_hour: Callable[[datetime], int]) -> dict[str, Any]
         ],
         **_day_tables(model, city_hour),
     }  # fmt: skip
-    state = {name: getattr(model, name) for name in ("realtime", "raw", "offsets", "frontier", "coverage", "dead")}
+    state = {name: getattr(model, name) for name in ("realtime", "offsets", "frontier", "coverage", "dead", "floor")}
+    state |= {
+        "raw": {key: row for key, row in model.raw.items() if not model.is_below(key[1])},
+        "late": list(model.late),
+        "archives": {day: (one.version, len(one.rows), one.covered) for day, one in model.archives.items()},
+    }
     return state | {name: sorted(rows, key=str) for name, rows in tables.items()}
 
 
@@ -111,14 +130,27 @@ def _served_figures(connection: sa.Connection) -> dict[str, list[tuple[Any, ...]
     }
 
 
+def late_letters(connection: sa.Connection) -> set[tuple[int, int]]:
+    """The positions of all letters that came too late, also of those that were retried."""
+    return set(everything(connection, _LATE))
+
+
+def archived_rows(archive: Archive, day: date) -> dict[Key, Row]:
+    """What a day's file holds."""
+    (manifest,) = archive.days(day, day + timedelta(days=1))
+    rows = [row for batch in archive.read(manifest, [*_KEY, *_ROW]) for row in batch.to_pylist()]
+    found = {tuple(row[name] for name in _KEY): [row[name] for name in _ROW] for row in rows}
+    assert len(found) == len(rows), "an observation is in a file twice"
+    return {(key[0], key[1]): Row((row[0], row[1]), row[2], row[3], tuple(row[4:])) for key, row in found.items()}
+
+
 def everything(connection: sa.Connection, query: str) -> list[tuple[Any, ...]]:
     """All rows, as plain tuples."""
     return [tuple(row) for row in connection.execute(sa.text(query))]
 
 
 def _rows(connection: sa.Connection, table: str) -> dict[Key, Row]:
-    columns = "aqi_value, traffic_level, current_speed, congestion_ratio"
-    query = f"select location, timestamp, log_partition, log_offset, hour_start, city_date, {columns} from {table}"
+    query = f"select {', '.join((*_KEY, *_ROW))} from {table}"
     return {row[:2]: Row(row[2:4], row[4], row[5], row[6:]) for row in everything(connection, query)}
 
 
