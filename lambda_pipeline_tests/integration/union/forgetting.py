@@ -7,7 +7,16 @@ from hypothesis.stateful import precondition, rule
 
 from lambda_pipeline.domain.observation import ObservationMessage
 from lambda_pipeline_tests.integration.observations import APPENDED, seen
-from lambda_pipeline_tests.integration.union.machine import DAYS, HOURS, MESSAGES, MONTHS, PARTITIONS, PLACES, Platform
+from lambda_pipeline_tests.integration.union.machine import (
+    DAYS,
+    FEW_MESSAGES,
+    HOURS,
+    MESSAGES,
+    MONTHS,
+    PARTITIONS,
+    PLACES,
+    Platform,
+)
 from lambda_pipeline_tests.integration.union.operations import Operation, archiving, dropping, retrying
 
 ALL_DAYS = [DAYS[0] + timedelta(days=number) for number in range((DAYS[1] - DAYS[0]).days)]
@@ -33,16 +42,32 @@ class Forgetting(Platform):
     def archive_a_day(self, day: date) -> None:
         self._do(archiving(day, self.place))
 
-    @precondition(has_months)
-    @rule()
-    def try_to_drop_a_month(self) -> None:
-        self._do(self._operation("drop"))
+    @precondition(lambda self: not self.has_forgotten() or self.has_months())
+    @rule(
+        messages=OLD_MESSAGES,
+        more=OLD_MESSAGES | FEW_MESSAGES,
+        partition=PARTITIONS,
+        between=st.sampled_from([["consume"], ["store"], ["import"], ["store", "publish"], ["store", "archive"], []]),
+    )
+    def drop_a_month(
+        self,
+        messages: list[ObservationMessage],
+        more: list[ObservationMessage],
+        partition: int,
+        between: list[str],
+    ) -> None:
+        """It goes if all of it is stored, published and archived, and stays if something came since.
 
-    @precondition(has_months)
-    @rule()
-    def drop_a_month(self) -> None:
+        The speed layer may be behind, and meets only later what the archive holds by then.
+        """
+        self.produce(messages, partition)
         self._make_ready_to_drop()
-        assert self._do(self._operation("drop"))
+        self.produce(more, partition)
+        for kind in between:
+            self._do(self._operation(kind, more))
+        if self.has_months():
+            assert self._do(self._operation("drop")) or between
+        self._do(self._operation("consume"))
 
     @precondition(has_forgotten)
     @rule(
@@ -86,8 +111,7 @@ class Forgetting(Platform):
         return super()._operation(kind, messages, back)
 
     def _make_ready_to_drop(self) -> None:
-        """All that was consumed is stored, published and archived."""
-        self._do(self._operation("consume"))
+        """All that was consumed, and more, is stored, published and archived."""
         for back in range(1, len(self.logs) + 1):
             self._do(self._operation("store", back=back))
         if stale := sorted(self.model.stale()):

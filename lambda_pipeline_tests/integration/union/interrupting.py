@@ -121,7 +121,8 @@ class Union(Forgetting):
     @rule(kind=st.sampled_from(["consume", "store", "import"]), scene=OLD_SCENES)
     def forget_between(self, kind: str, scene: Scene) -> None:
         """What was judged before a month was dropped is refused after it."""
-        self.come_between(kind, self._make_ready("drop", scene), "drop")
+        scene = replace(self._make_ready("drop", scene), moment=scene.moment % 2)  # before and after it takes its lock
+        self.come_between(kind, scene, "drop")
 
     def _make_ready(self, kind: str, scene: Scene) -> Scene:
         """A month that may be dropped, or letters that wait."""
