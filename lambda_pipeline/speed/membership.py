@@ -304,9 +304,23 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._require_same_log()
 
     def close(self, seconds: float) -> None:
-        """Leave the group within about `seconds`; the last offsets go to Kafka if it answers."""
+        """Leave the group within about `seconds`; the last offsets go to Kafka if it answers.
+
+        A client that does not come to rest is left alone: kafka-python 3.0 ends its own thread without a limit, which
+        in the midst of a rebalance may wait for ever. Its group notices when the session is over.
+        """
+        leaving = threading.Thread(target=self._leave, args=(seconds,), name="leave", daemon=True)
+        leaving.start()
+        leaving.join(2 * seconds)
+        if leaving.is_alive():
+            logger.warning("Kafka's client does not come to rest: it is left alone. Nothing of it is needed any more.")
+
+    def _leave(self, seconds: float) -> None:
         self._offsets.close(seconds / 2)
-        self._consumer.close(autocommit=False, timeout_ms=seconds * 500)
+        try:
+            self._consumer.close(autocommit=False, timeout_ms=seconds * 500)
+        except KafkaError as error:
+            logger.info("the group is left without a word: %s", error)
 
     def _bounds(self, numbers: list[int]) -> dict[int, LogBounds]:
         """What the log holds of partitions, leaving out those that have no leader just now."""

@@ -1,11 +1,12 @@
 """The speed daemon on a real topic: where it goes on, how daemons share, how it stops."""
 
 import logging
+import threading
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
-from kafka import TopicPartition
+from kafka import KafkaConsumer, TopicPartition
 from kafka.errors import CoordinatorNotAvailableError
 
 from lambda_pipeline.speed import consumer as consumer_module
@@ -176,3 +177,25 @@ def test_it_stops_within_five_seconds_under_load(feed: Feed) -> None:
     eventually(lambda: feed.count("realtime_data") > 0, "it commits")
     assert running.stop() < 5
     assert feed.offsets()[0] == feed.count("realtime_data")
+
+
+def test_it_stops_also_where_kafkas_client_never_comes_to_rest(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_over, closing = threading.Event(), KafkaConsumer.close
+
+    def hang(consumer: KafkaConsumer, **options: object) -> None:
+        if threading.current_thread().name == "leave":
+            is_over.wait(60)
+        closing(consumer, **options)
+
+    monkeypatch.setattr(KafkaConsumer, "close", hang)
+    try:
+        feed.produce(seen(0, aqi=1))
+        running = feed.start()
+        feed.wait_for(1)
+        assert running.stop() < 5
+    finally:
+        is_over.set()
+    assert "Kafka's client does not come to rest" in caplog.text
+    assert feed.offsets() == {0: 1}
