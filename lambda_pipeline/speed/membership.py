@@ -7,7 +7,7 @@ that watch lag and never read. Rebalances are cooperative, so a partition that s
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -37,6 +37,7 @@ _ABSENT_MS = 60_000  # after which one that does not poll holds up a rebalance n
 _BOOTSTRAP_MS = 3_000
 _TRY_AGAIN_SECONDS = 5.0
 _ASK_SECONDS = 1.0  # for a question to the broker; asked again if it takes longer
+_OVERDUE_PAUSE = 0.05  # seconds between two looks at what came while a heartbeat is not answered
 _FETCH_BYTES = 16 * 1024 * 1024  # of all partitions together, as the log holds them
 _INTAKE_BYTES = 4 * 1024 * 1024  # of values, unpacked
 
@@ -121,7 +122,9 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._require_same_log()  # before the poll: what that has brought counts as read, whatever is raised after it
         self._finish_join()
         try:
-            polled = self._intake.poll(self._consumer, int(seconds * 1000), max_records)
+            polled = self._patiently(
+                lambda part: self._intake.poll(self._consumer, int(part * 1000), max_records), seconds
+            )
         except (CorruptRecordError, UnsupportedCodecError) as error:
             # The client would look at that batch for ever: it is not to be asked again.
             advice = "Restart it; if that does not help, a broker's disk has lost data."
@@ -144,7 +147,7 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         self._consumer.pause(*(tp for tp in held if tp in assigned))
         self._finish_join()
         try:
-            self._consumer.poll(timeout_ms=int(seconds * 1000))
+            self._patiently(lambda part: self._consumer.poll(timeout_ms=int(part * 1000)), seconds)
         finally:
             assigned = self._consumer.assignment()
             with self._lock:
@@ -340,6 +343,20 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
                 if isinstance(error, KafkaError):
                     break  # it would keep the other partitions waiting as well
         return bounds
+
+    def _patiently(self, poll: Callable[[float], Any], seconds: float) -> Any:
+        """What a poll of at most so many seconds gives, without the client's busy waiting.
+
+        While a heartbeat is due, kafka-python 3.0 waits for nothing, so that the heartbeat is not late. If the broker
+        does not answer the last one, it polls 4,000 times a second, and each of them leaves 6 KB for the collector.
+        """
+        left = self._consumer._coordinator.time_to_next_poll()
+        if left > 0:
+            return poll(min(seconds, left))
+        polled = poll(0)
+        if not polled:
+            time.sleep(min(seconds, _OVERDUE_PAUSE))
+        return polled
 
     def _finish_join(self) -> None:
         """Join again where the client would never look at the answer to its last attempt.

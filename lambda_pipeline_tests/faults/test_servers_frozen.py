@@ -33,6 +33,9 @@ def test_frozen_under_load_and_thawed(own_platform: Platform, own_servers: Serve
             own_platform.recovered(f"{which} frozen for {seconds} s under load", own_platform.progresses(300))
     own_platform.catches_up()
     assert_served_is_produced(own_platform, load)
+    memory = max(daemon.memory() for daemon in daemons) >> 20
+    own_platform.report(f"speed after {which} was frozen: {memory} MiB")
+    assert memory < 300
     assert [daemon.stop(10) for daemon in daemons] == [0, 0]
 
 

@@ -2,11 +2,14 @@
 
 import logging
 import threading
+import time
+from collections import Counter
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 from kafka import KafkaConsumer, TopicPartition
+from kafka.coordinator.consumer import ConsumerCoordinator
 from kafka.errors import CoordinatorNotAvailableError
 
 from lambda_pipeline.speed import consumer as consumer_module
@@ -177,6 +180,28 @@ def test_it_stops_within_five_seconds_under_load(feed: Feed) -> None:
     eventually(lambda: feed.count("realtime_data") > 0, "it commits")
     assert running.stop() < 5
     assert feed.offsets()[0] == feed.count("realtime_data")
+
+
+def test_it_does_not_poll_busily_while_the_broker_owes_it_an_answer(
+    feed: Feed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed.produce(seen(0, aqi=1))
+    feed.start()
+    feed.wait_for(1)
+    polls, poll_once = Counter[str](), KafkaConsumer._poll_once
+
+    def counted(*arguments: object, **options: object) -> object:
+        polls["all"] += 1
+        return poll_once(*arguments, **options)
+
+    monkeypatch.setattr(KafkaConsumer, "_poll_once", counted)
+    monkeypatch.setattr(ConsumerCoordinator, "time_to_next_poll", lambda _: 0)  # a heartbeat is due
+    feed.produce(seen(1, aqi=2))
+    feed.wait_for(2)  # what comes all the same is taken in
+    polls.clear()  # the poll under way knew nothing of it
+    started = time.monotonic()
+    eventually(lambda: time.monotonic() - started > 1, "a second is over")
+    assert 0 < polls["all"] < 100 * (time.monotonic() - started)
 
 
 def test_it_stops_also_where_kafkas_client_never_comes_to_rest(
