@@ -348,9 +348,13 @@ class Membership(ConsumerRebalanceListener):  # type: ignore[misc]
         """What a poll of at most so many seconds gives, without the client's busy waiting.
 
         While a heartbeat is due, kafka-python 3.0 waits for nothing, so that the heartbeat is not late. If the broker
-        does not answer the last one, it polls 4,000 times a second, and each of them leaves 6 KB for the collector.
+        does not answer the last one, it polls 4,000 times a second, and each of them leaves 6 KB for the collector. A
+        member that joins does wait, and must: its join goes on only while it polls.
         """
-        left = self._consumer._coordinator.time_to_next_poll()
+        coordinator = self._consumer._coordinator
+        if coordinator.need_rejoin() or not coordinator.stable():
+            return poll(seconds)
+        left = coordinator.time_to_next_poll()
         if left > 0:
             return poll(min(seconds, left))
         polled = poll(0)
