@@ -68,7 +68,7 @@ function whereItIs({ element }) {
 function watch(map, Plotly) {
   map.isWatched = true
   map.element.on("plotly_relayout", () => {
-    if (map.isFitted && isNear(map, map.drawn.words.numbersFrom) !== map.hasNumbers) drawInTurn(map, map.drawn)
+    if (map.isFitted && isNear(map, map.drawn.words.numbersFrom) !== map.hasNumbers) drawInTurn(map, map.next ?? map.drawn)
   })
   let width = map.element.offsetWidth
   new ResizeObserver(() => {

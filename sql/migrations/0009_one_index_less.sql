@@ -1,4 +1,4 @@
--- An hour's rows of all locations were scattered over this index, which was a third of what a publish costs. From
+-- An hour's rows of all locations were scattered over this index, which took two thirds of the time to insert them. From
 -- PostgreSQL 18 on, (hour_start, location) finds the hours of one location too: it skips from hour to hour.
 
 set local role lambda_owner;
