@@ -19,7 +19,7 @@ from benchmarks.servers import Database
 from lambda_pipeline.archive.archive import Archive
 from lambda_pipeline.archive.manifest import Manifest, note_leftover, replace_manifest
 from lambda_pipeline.archive.schema import COLUMNS, SCHEMA, described
-from lambda_pipeline.archive.write import ROW_GROUP, _writer
+from lambda_pipeline.archive.write import ROW_GROUP, day_writer
 from lambda_pipeline.batch.publish import HourToPublish, hours_to_publish
 from lambda_pipeline.storage.engine import transaction
 
@@ -85,7 +85,7 @@ def _write(history: History, first: Manifest, table: pa.Table, number: int) -> N
     path = f"raw_data/{day:%Y}/{day.isoformat()}.parquet"
 
     def write(out: object) -> None:
-        with _writer(out, schema) as writer:  # type: ignore[arg-type]
+        with day_writer(out, schema) as writer:  # type: ignore[arg-type]
             writer.write_table(shifted.cast(schema), row_group_size=ROW_GROUP)
 
     stored = history.archive.store.write(path, write)

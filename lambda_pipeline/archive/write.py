@@ -127,7 +127,7 @@ def _write(database: sa.Connection, store: Store, path: str, day: date, contents
 
     def fill(out: io.RawIOBase) -> None:
         nonlocal rows
-        with _writer(out, schema) as writer:
+        with day_writer(out, schema) as writer:
             for group in _groups(_read(database, day, contents)):
                 writer.write_table(group, row_group_size=ROW_GROUP)
                 rows += group.num_rows
@@ -145,7 +145,8 @@ def _write(database: sa.Connection, store: Store, path: str, day: date, contents
     )  # fmt: skip
 
 
-def _writer(out: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:
+def day_writer(out: io.RawIOBase, schema: pa.Schema) -> pq.ParquetWriter:
+    """Writes a day's file into `out`: zstd, rows by location and time, with a page index and checksums."""
     order = [("location", "ascending"), ("timestamp", "ascending")]
     return pq.ParquetWriter(
         out, schema, compression="zstd", compression_level=6,
